@@ -1,0 +1,1 @@
+"""Kernels: integer arithmetic with one meaning, in several speeds."""

@@ -1,0 +1,3 @@
+#include "module.hpp"
+
+void bind_network(pybind11::module_&) {}

@@ -1,0 +1,10 @@
+// The Python face of the kernels: one bind function for each part.
+#include "module.hpp"
+
+PYBIND11_MODULE(_native, m) {
+  m.doc() = "Exact integer kernels of lmc (see ARITHMETIC.md).";
+  bind_network(m);
+  bind_mixer(m);
+  bind_coder(m);
+  bind_text(m);
+}

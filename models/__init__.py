@@ -1,0 +1,1 @@
+"""Models: where probabilities come from."""
