@@ -66,7 +66,7 @@ struct Spill {
 
 // Packed int8 weights: [tiles][kp / 4][TILE outputs][4]. The three int32 arrays have tiles * TILE.
 struct Matrix {
-  int n = 0;       // outputs, with gaps (see transformer.cpp) but without the last tile's padding
+  int n = 0;       // outputs to write; the last tile may have more
   int kp = 0;      // inputs, a multiple of 32
   int tiles = 0;   // a multiple of the variant's tile group
   int up = 0;      // head room of the sums
@@ -128,16 +128,20 @@ struct Kernels {
   // dots[j * stride + 16 t + i] = queries[j] . key i of tile t; queries int8 [count][head_dim]
   void (*dots)(const uint8_t* const* tiles, int n, int head_dim, const int8_t* queries, int count,
                int32_t* dots, size_t stride);
-  // s = score of a dot product, in place, for n tiles; s[0..from) and s[to..16 n) are masked
-  void (*scores)(int32_t* s, const uint8_t* const* tiles, int n, int head_dim, int up, int32_t query,
-                 int down, int from, int to);
-  // p = mul31(e, value scale), in place; `total` = sum of e >> 12, returns max p
-  int32_t (*weigh)(int32_t* s, const uint8_t* const* tiles, int n, int head_dim, int32_t* total);
-  // 15-bit weights of p
+  // s = score of a dot product, in place, for n tiles; s[0..from) and s[to..16 n) are masked;
+  // returns the largest
+  int32_t (*scores)(int32_t* s, const uint8_t* const* tiles, int n, int head_dim, int up,
+                    int32_t query, int down, int from, int to);
+  // p = mul31(e, value scale), in place, e = 2^(s - largest); total = sum of e >> 12; returns max p
+  int32_t (*weigh)(int32_t* s, const uint8_t* const* tiles, int n, int head_dim, int32_t largest,
+                   int32_t* total);
+  // w = p / 2^down to nearest, below 2^b
   void (*round)(const int32_t* p, int n, int b, int down, int16_t* w);
   // acc[j][c] = sum over tokens w[j * stride + t] * v[t][c]
   void (*mix)(const uint8_t* const* tiles, int n, int head_dim, const int16_t* w, size_t stride,
               int count, int32_t* acc);
+  // out = clamp(shift(clamp(mul31(acc, factor)), down))
+  void (*finish)(const int32_t* acc, int n, int32_t factor, int down, int32_t* out);
 };
 
 // The table of a variant: scalar, avx2, avx512vnni, neon, neondot. Empty: LMC_KERNELS, else the

@@ -58,7 +58,8 @@ class Network {
   struct Scratch;
   struct Norm;
   void pass(Cache& cache, int rows, const int32_t* lane, const int32_t* token, int32_t* logits);
-  void attend(Cache& cache, int layer, int first, int rows, int kv_head, int lane, int worker);
+  void remember(Cache& cache, int layer, int row, int worker);
+  void attend(const Cache& cache, int layer, int first, int count, int kv_head, int worker);
   void normalise(const Norm& norm, int rows, Acts& out);
   void activate(const int32_t* z, int n, int fraction, int row, Acts& out);
   void multiply(const Matrix& m, const Acts& a, int rows, int32_t* out, size_t stride, bool add);
@@ -105,10 +106,12 @@ class Cache {
            ((static_cast<size_t>(layer) * heads_ + head) * anchor_tiles_ + static_cast<size_t>(tile)) * tile_bytes_;
   }
 
+  const Network* network_;
   int window_, anchor_, chunk_, heads_;
   int tiles_, anchor_tiles_;  // of TILE tokens, for each layer, lane and head
   size_t tile_bytes_;
   std::vector<int64_t> length_;
+  std::vector<int64_t> high_;  // the furthest that each lane has been: what the ring still holds
   Buffer<uint8_t> ring_, anchors_;
 };
 
