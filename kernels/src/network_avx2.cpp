@@ -212,7 +212,7 @@ inline void add_spill(const Spill* s, const Spill* end, const Acts& a, int r0, i
 }
 
 void products(const Matrix& m, const Acts& a, int tile, int r0, int rows, int32_t* acc) {
-  const int8_t* w = m.packed.data() + static_cast<size_t>(tile) * m.kp * TILE;
+  const int8_t* w = m.packed + static_cast<size_t>(tile) * m.kp * TILE;
   const size_t stride = static_cast<size_t>(a.kp);
   const uint8_t* q = a.q.data() + r0 * stride;
   int r = 0;

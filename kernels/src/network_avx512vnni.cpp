@@ -135,7 +135,7 @@ inline void dot_rows(const int8_t* w, int kp, const uint8_t* q, size_t stride, i
 }
 
 void products(const Matrix& m, const Acts& a, int tile, int r0, int rows, int32_t* acc) {
-  const int8_t* w = m.packed.data() + static_cast<size_t>(tile) * m.kp * TILE;
+  const int8_t* w = m.packed + static_cast<size_t>(tile) * m.kp * TILE;
   const size_t stride = static_cast<size_t>(a.kp);
   const uint8_t* q = a.q.data() + r0 * stride;
   int r = 0;

@@ -57,6 +57,30 @@ class Buffer {
   size_t size_ = 0;
 };
 
+// Packs arrays into few large mappings, so that weights that are read in one stream lie in
+// huge pages, which single matrices are too small for.
+class Arena {
+ public:
+  int8_t* take(size_t n) {
+    n = (n + 63) / 64 * 64;
+    if (n > left_) {
+      left_ = n > CHUNK ? n : CHUNK;
+      chunks_.emplace_back(left_);
+      next_ = chunks_.back().data();
+    }
+    int8_t* p = next_;
+    next_ += n;
+    left_ -= n;
+    return p;
+  }
+
+ private:
+  static constexpr size_t CHUNK = size_t{64} << 20;
+  std::vector<Buffer<int8_t>> chunks_;
+  int8_t* next_ = nullptr;
+  size_t left_ = 0;
+};
+
 // Two weights that a tile's packed form leaves out in part: output n of the tile gets
 // e[0] * a[k[0]] + e[1] * a[k[1]] more. The second may be empty (e = 0).
 struct Spill {
@@ -72,7 +96,7 @@ struct Matrix {
   int tiles = 0;   // a multiple of the variant's tile group
   int up = 0;      // head room of the sums
   int exponent = 0;
-  Buffer<int8_t> packed;
+  int8_t* packed = nullptr;        // in the network's arena
   Buffer<int32_t> correction;      // -128 * sum of the packed row where activations are stored + 128
   Buffer<int32_t> scale;           // row scale << 7
   Buffer<int32_t> bias;

@@ -116,7 +116,7 @@ void interleave(std::vector<Spill>& spill) {
 
 // Packs rows of w (order[i]: row of w that is output i, -1: none; source: columns). Throws when a sum
 // could overflow.
-Matrix pack(const Kernels& kernels, Pool& pool, const std::string& name, const int8_t* w, int columns,
+Matrix pack(const Kernels& kernels, Pool& pool, Arena& arena, const std::string& name, const int8_t* w, int columns,
             const std::vector<int>& order, const int32_t* source, int k, const int32_t* scale, int exponent,
             const int32_t* bias) {
   Matrix m;
@@ -125,7 +125,7 @@ Matrix pack(const Kernels& kernels, Pool& pool, const std::string& name, const i
   m.tiles = round_up((m.n + TILE - 1) / TILE, kernels.group);
   m.exponent = exponent;
   const size_t outputs = static_cast<size_t>(m.tiles) * TILE;
-  m.packed = Buffer<int8_t>(outputs * m.kp);
+  m.packed = arena.take(outputs * m.kp);
   m.correction = Buffer<int32_t>(outputs);
   m.scale = Buffer<int32_t>(outputs);
   if (bias) m.bias = Buffer<int32_t>(outputs);
@@ -144,7 +144,7 @@ Matrix pack(const Kernels& kernels, Pool& pool, const std::string& name, const i
       }
       bound[tile] = std::max(bound[tile], 127 * magnitude);
       if (kernels.spill) limit(row, i, spill[tile]);
-      int8_t* to = m.packed.data() + static_cast<size_t>(tile) * m.kp * TILE + i * 4;
+      int8_t* to = m.packed + static_cast<size_t>(tile) * m.kp * TILE + i * 4;
       for (int c = 0; c < m.kp; c += 4) std::memcpy(to + c * TILE, row.data() + c, 4);
       for (int c = 0; c < k; ++c) total += row[c];
       m.correction[n] = static_cast<int32_t>(-kernels.offset * total);
@@ -167,7 +167,7 @@ Matrix pack(const Kernels& kernels, Pool& pool, const std::string& name, const i
 }
 
 size_t memory(const Matrix& m) {
-  return m.packed.size() + 4 * (m.correction.size() + m.scale.size() + m.bias.size()) + m.spill.size() * sizeof(Spill);
+  return static_cast<size_t>(m.tiles) * TILE * m.kp + 4 * (m.correction.size() + m.scale.size() + m.bias.size()) + m.spill.size() * sizeof(Spill);
 }
 
 std::vector<int> in_order(int n, int padded) {
@@ -270,7 +270,7 @@ Network::Network(const Tensors& tensors, const Config& config, int threads, cons
                           const std::vector<int>& order, const int8_t* weights = nullptr) {
     if (!weights) weights = read.weights(name + ".weight", rows, columns);
     const int32_t* bias = read.has(name + ".bias") ? read.ints(name + ".bias", rows, -LIMIT, LIMIT) : nullptr;
-    return pack(kernels_, pool_, name, weights, columns, order, norm ? norm->source.data() : nullptr,
+    return pack(kernels_, pool_, arena_, name, weights, columns, order, norm ? norm->source.data() : nullptr,
                 norm ? static_cast<int>(norm->source.size()) : columns, read.scales(name, rows),
                 read.exponent(name), bias);
   };

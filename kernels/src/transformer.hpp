@@ -68,6 +68,7 @@ class Network {
   Config config_;
   const Kernels& kernels_;
   Pool pool_;
+  Arena arena_;
   Buffer<int8_t> embed_;
   Buffer<int32_t> embed_scale_;
   int embed_exponent_ = 0;
