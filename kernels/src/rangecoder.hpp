@@ -46,8 +46,8 @@ class RangeEncoder {
     }
   }
 
-  // Words so far, with the shortest ending that decodes whatever follows it.
-  std::vector<uint32_t> finish() {
+  // Ends the stream as constriction does: whatever words follow, it decodes.
+  std::vector<uint32_t> words() && {
     if (range_ == UINT64_MAX) return std::move(words_);
     const uint64_t point = lower_ + ((uint64_t{1} << 32) - 1);
     if (inverted_ != 0) release(point < lower_);
@@ -58,7 +58,28 @@ class RangeEncoder {
     return std::move(words_);
   }
 
-  size_t words() const { return words_.size() + inverted_; }
+  // Ends the stream for a reader that knows its length and reads zeros behind
+  // it: the words, highest byte first, ending with the shortest point of the
+  // interval, without zero bytes at the end. Up to seven bytes less.
+  std::vector<uint8_t> bytes() && {
+    uint64_t point = lower_;
+    for (int free = 64; free > 0; free -= 8) {
+      const uint64_t mask = free == 64 ? UINT64_MAX : (uint64_t{1} << free) - 1;
+      point = (lower_ + mask) & ~mask;
+      if (point - lower_ < range_) break;
+      point = lower_;
+    }
+    if (inverted_ != 0) release(point < lower_);  // else nothing can have wrapped
+    words_.push_back(static_cast<uint32_t>(point >> 32));
+    words_.push_back(static_cast<uint32_t>(point));
+    std::vector<uint8_t> out;
+    out.reserve(words_.size() * 4);
+    for (const uint32_t word : words_) {
+      for (int shift = 24; shift >= 0; shift -= 8) out.push_back(static_cast<uint8_t>(word >> shift));
+    }
+    while (!out.empty() && out.back() == 0) out.pop_back();
+    return out;
+  }
 
  private:
   void release(bool carry) {
@@ -76,8 +97,9 @@ class RangeEncoder {
 
 class RangeDecoder {
  public:
-  // Reads `count` words of memory that outlives the decoder; past the end it reads zeros.
-  RangeDecoder(const uint32_t* words, size_t count) : next_(words), end_(words + count) {
+  // Reads `size` bytes (words, highest byte first) of memory that outlives the
+  // decoder, and zeros behind them.
+  RangeDecoder(const uint8_t* bytes, size_t size) : next_(bytes), end_(bytes + size) {
     point_ = static_cast<uint64_t>(read()) << 32;
     point_ |= read();
   }
@@ -87,11 +109,11 @@ class RangeDecoder {
     const uint64_t below = scale * ((uint64_t{1} << kProbBits) - p);
     int bit = 0;
     if (point_ - lower_ >= below) {
-      // Past the last symbol lies only rounding slack: a valid stream never points there.
-      damaged_ |= point_ - lower_ - below >= scale * p;
       bit = 1;
       lower_ += below;
       range_ = scale * p;
+      // Behind the last symbol lies only rounding slack: no encoder points there.
+      if (point_ - lower_ >= range_) damaged_ = true;
     } else {
       range_ = below;
     }
@@ -103,25 +125,21 @@ class RangeDecoder {
     return bit;
   }
 
-  // True if the words cannot come from the encoder: a point outside every
-  // interval, or more than two words read past the end.
-  bool damaged() const { return damaged_ || missing_ > 2; }
-  // True if every word was read.
-  bool exhausted() const { return next_ == end_; }
+  // True once the bytes have shown that they cannot come from the encoder.
+  bool damaged() const { return damaged_; }
 
  private:
   uint32_t read() {
-    if (next_ != end_) return *next_++;
-    ++missing_;
-    return 0;
+    uint32_t word = 0;
+    for (int i = 0; i < 4; ++i) word = (word << 8) | (next_ != end_ ? *next_++ : 0);
+    return word;
   }
 
-  const uint32_t* next_;
-  const uint32_t* end_;
+  const uint8_t* next_;
+  const uint8_t* end_;
   uint64_t lower_ = 0;
   uint64_t range_ = UINT64_MAX;
   uint64_t point_ = 0;
-  size_t missing_ = 0;
   bool damaged_ = false;
 };
 
