@@ -48,6 +48,7 @@ struct Lane {
   uint32_t line_start = 0, above_start = 0;  // indices of the current and the previous line
   uint32_t classes = 0;          // classes of the newest bytes, 4 bits each
   uint32_t token = 0, token1 = 0, token_bytes = 0;  // previous tokens, hash of this token's bytes
+  uint32_t control = 0;          // running share of control bytes, 1024 each
   bool inside = false;
   uint32_t net_loss = 0, mix_loss = 0;  // running losses, nats a byte, units of 2^-12
   StrideFinder strides;

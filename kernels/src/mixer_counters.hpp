@@ -76,8 +76,7 @@ class HistoryTable {
 
   // The slot of a hash in its line: the one whose check agrees, else the one
   // with the youngest root history, cleared.
-  static uint8_t* find(uint8_t* line, uint32_t hash) {
-    const uint8_t check = static_cast<uint8_t>(hash & 255);
+  static uint8_t* find(uint8_t* line, uint8_t check) {
     uint8_t* worst = line;
     for (int i = 0; i < 4; ++i) {
       uint8_t* slot = line + 16 * i;

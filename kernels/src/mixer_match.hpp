@@ -30,6 +30,12 @@ inline uint32_t length_bucket(uint32_t length) {  // 0..31
   return bucket < 31 ? bucket : 31;
 }
 
+inline int ones(uint8_t v) {
+  int n = 0;
+  for (; v != 0; v = static_cast<uint8_t>(v & (v - 1))) ++n;
+  return n;
+}
+
 class MatchModel {
  public:
   static constexpr uint32_t kVerify = 400;  // longest length that is counted backwards
@@ -52,7 +58,7 @@ class MatchModel {
       if (m.length > 65535) m.length = 65535;
       ++m.at;
       if (m.at == extents[m.owner].end && m.owner + 1 < extents.size()) ++m.owner;
-      if (__builtin_popcount(m.misses) >= recover_) m.following = false;
+      if (ones(m.misses) >= recover_) m.following = false;
     }
     if (here - own.start >= min_length_) {
       uint32_t& head = heads_[hash >> shift_];

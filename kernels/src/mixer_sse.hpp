@@ -9,8 +9,8 @@ namespace lmc::mixer {
 
 class ProbabilityMap {
  public:
-  static constexpr int kSteps = 32;         // cells between -12 and +12 nats
-  static constexpr int32_t kStep = 3072;    // one cell, units of 2^-12 nat
+  static constexpr int kSteps = 24;         // cells between -12 and +12 nats
+  static constexpr int32_t kStep = 4096;    // one cell, units of 2^-12 nat
 
   ProbabilityMap(const Tables& t, size_t contexts, uint32_t limit)
       : limit_(limit), cells_(contexts * (kSteps + 1)) {
@@ -20,6 +20,11 @@ class ProbabilityMap {
     }
   }
 
+  void prefetch(size_t context) const {
+    const char* at = reinterpret_cast<const char*>(&cells_[context * (kSteps + 1)]);
+    __builtin_prefetch(at);
+    __builtin_prefetch(at + 64);
+  }
   // Probability of a one, 24 bits (may be 0; the caller clamps).
   uint32_t refine(size_t context, int32_t logit) {
     const uint32_t at = static_cast<uint32_t>(logit + 49152);

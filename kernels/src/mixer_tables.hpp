@@ -15,7 +15,7 @@ constexpr int kInputLimit = 2047;
 constexpr int kLogitLimit = 12 * 4096 - 1;
 
 struct Tables {
-  std::array<uint32_t, 6146> squash;       // 2^24 / (1 + exp(-x)) at x = i/256 - 12
+  std::array<uint32_t, 386> squash;        // 2^24 / (1 + exp(-x)) at x = i/16 - 12
   std::array<int16_t, 4096> stretch;       // round to zero of 256 ln(p / (1-p)) at p = (i + 1/2) / 4096
   std::array<int32_t, 2049> log_mantissa;  // 4096 ln(1 + i/2048)
   std::array<uint32_t, 1024> reciprocal;   // 2^16 / (n + 1.5)
@@ -70,17 +70,19 @@ inline Tables::Tables() {
     term = term / 256 / static_cast<uint64_t>(k);
   }
   uint64_t e = kOne;
-  for (int i = 0; i <= 3072; ++i) {  // e = exp(-i/256)
+  std::array<uint32_t, 6145> fine;  // squash at x = i/256 - 12
+  for (size_t i = 0; i <= 3072; ++i) {  // e = exp(-i/256)
     const uint64_t low = static_cast<uint64_t>((static_cast<u128>(e) << 24) / (kOne + e));
-    squash[static_cast<size_t>(3072 - i)] = static_cast<uint32_t>(low);
-    squash[static_cast<size_t>(3072 + i)] = static_cast<uint32_t>((uint64_t{1} << 24) - low);
+    fine[3072 - i] = static_cast<uint32_t>(low);
+    fine[3072 + i] = static_cast<uint32_t>((uint64_t{1} << 24) - low);
     e = static_cast<uint64_t>((static_cast<u128>(e) * step) >> 60);
   }
-  squash[6145] = squash[6144];
+  for (size_t i = 0; i <= 384; ++i) squash[i] = fine[16 * i];
+  squash[385] = squash[384];
   // stretch is squash's inverse: the greatest x with squash(x) <= p, by a sweep.
   for (int i = 0, x = 0; i < 4096; ++i) {
     const uint32_t p = static_cast<uint32_t>(i) * 4096 + 2048;
-    while (x < 6144 && squash[static_cast<size_t>(x + 1)] <= p) ++x;
+    while (x < 6144 && fine[static_cast<size_t>(x + 1)] <= p) ++x;
     int v = x - 3072;
     if (v > kInputLimit) v = kInputLimit;
     if (v < -kInputLimit) v = -kInputLimit;
@@ -131,8 +133,8 @@ inline uint32_t squash24(const Tables& t, int32_t logit) {
   if (logit > kLogitLimit) logit = kLogitLimit;
   if (logit < -kLogitLimit) logit = -kLogitLimit;
   const uint32_t at = static_cast<uint32_t>(logit + 49152);
-  const uint32_t a = t.squash[at >> 4], b = t.squash[(at >> 4) + 1];
-  return a + ((b - a) * (at & 15) >> 4);
+  const uint32_t a = t.squash[at >> 8], b = t.squash[(at >> 8) + 1];
+  return a + ((b - a) * (at & 255) >> 8);
 }
 
 // ln of a positive 24-bit number in units of 2^-12.

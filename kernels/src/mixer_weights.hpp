@@ -128,6 +128,11 @@ class Mixer {
     return static_cast<int32_t>(out);
   }
 
+  void prefetch(int set, int vector) const {
+    const char* at = reinterpret_cast<const char*>(weights_.data() + (base_[set] + static_cast<size_t>(vector)) * static_cast<size_t>(inputs_));
+    for (size_t i = 0; i < static_cast<size_t>(inputs_) * 4; i += 64) __builtin_prefetch(at + i);
+  }
+
   void update(const Tables& t, int bit) {
     const int32_t target = bit ? 65535 : 0;
     const int32_t final_error = target - static_cast<int32_t>(out_);
