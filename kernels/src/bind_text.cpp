@@ -1,7 +1,11 @@
 // Python face of the text codec's loops (textframe.hpp) and of byte frames.
 #include <pybind11/functional.h>
 #include <pybind11/numpy.h>
+#include <pybind11/stl.h>
 
+#include <algorithm>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -179,9 +183,37 @@ std::unique_ptr<lmc::Vocabulary> make_vocabulary(const Array<uint8_t>& bytes,
       std::vector<uint32_t>(offsets.data(), offsets.data() + offsets.size()));
 }
 
+// For the tests: one distribution, and a bias that learns from logits.
+Array<uint32_t> token_weights(const Array<int32_t>& logits, const std::optional<Array<int32_t>>& bias) {
+  if (bias && bias->size() != logits.size()) throw py::value_error("logits and bias differ in length");
+  lmc::Distribution distribution(static_cast<uint32_t>(logits.size()));
+  distribution.assign(logits.data(), bias ? bias->data() : nullptr);
+  Array<uint32_t> out(logits.size());
+  std::copy_n(distribution.weights(), logits.size(), out.mutable_data());
+  return out;
+}
+
+void learn(lmc::Bias& bias, const Array<int32_t>& logits, uint32_t token) {
+  const uint32_t n = bias.size();
+  if (logits.size() != static_cast<py::ssize_t>(n) || token >= n) throw py::value_error("bad token");
+  lmc::Distribution seen(n);
+  seen.assign(logits.data(), bias.values());
+  bias.learn(seen, token, 0, n);
+}
+
+Array<int32_t> values(const lmc::Bias& bias) {
+  return Array<int32_t>(static_cast<py::ssize_t>(bias.size()), bias.values());
+}
+
 }  // namespace
 
 void bind_text(py::module_& m) {
+  m.def("token_weights", &token_weights, py::arg("logits"), py::arg("bias") = py::none(),
+        "The weights of all tokens (ARITHMETIC.md, \"The distribution over tokens\").");
+  py::class_<lmc::Bias>(m, "Bias", "The online bias of all tokens.")
+      .def(py::init<uint32_t>(), py::arg("vocabulary"))
+      .def("learn", &learn, py::arg("logits"), py::arg("token"))
+      .def_property_readonly("values", &values);
   py::register_exception<lmc::Damaged>(m, "Damaged", PyExc_ValueError);
   py::class_<lmc::Vocabulary>(m, "Vocabulary", "The sorted token table, walked as a trie.")
       .def(py::init(&make_vocabulary), py::arg("bytes"), py::arg("offsets"))

@@ -50,6 +50,7 @@ class Bias {
   static constexpr int kUnitBits = 22;  // values are in 2^-22 bit
 
   explicit Bias(uint32_t vocabulary);
+  uint32_t size() const { return static_cast<uint32_t>(values_.size()); }
   const int32_t* values() const { return values_.data(); }
 
   // What one coded token teaches the tokens low <= v < high: each value falls

@@ -60,7 +60,7 @@ class RangeEncoder {
 
   // Ends the stream for a reader that knows its length and reads zeros behind
   // it: the words, highest byte first, ending with the shortest point of the
-  // interval, without zero bytes at the end. Up to seven bytes less.
+  // interval, whose zero bytes (up to 8) are left out.
   std::vector<uint8_t> bytes() && {
     uint64_t point = lower_;
     for (int free = 64; free > 0; free -= 8) {
@@ -77,7 +77,7 @@ class RangeEncoder {
     for (const uint32_t word : words_) {
       for (int shift = 24; shift >= 0; shift -= 8) out.push_back(static_cast<uint8_t>(word >> shift));
     }
-    while (!out.empty() && out.back() == 0) out.pop_back();
+    for (int last = 0; last < 8 && out.back() == 0; ++last) out.pop_back();
     return out;
   }
 
@@ -131,7 +131,14 @@ class RangeDecoder {
  private:
   uint32_t read() {
     uint32_t word = 0;
-    for (int i = 0; i < 4; ++i) word = (word << 8) | (next_ != end_ ? *next_++ : 0);
+    for (int i = 0; i < 4; ++i) {
+      word <<= 8;
+      if (next_ != end_) {
+        word |= *next_++;
+      } else if (++missing_ > 8) {
+        damaged_ = true;  // the encoder leaves out 8 bytes at most
+      }
+    }
     return word;
   }
 
@@ -140,6 +147,7 @@ class RangeDecoder {
   uint64_t lower_ = 0;
   uint64_t range_ = UINT64_MAX;
   uint64_t point_ = 0;
+  int missing_ = 0;
   bool damaged_ = false;
 };
 
