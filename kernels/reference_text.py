@@ -68,6 +68,7 @@ def ratio(part: int, whole: int) -> int:
 class Decide(Protocol):
     """Codes the decisions of a walk; see `kernels/src/walk.hpp`."""
 
+    def full(self) -> bool: ...
     def begin_byte(self, inside: bool) -> None: ...
     def end(self, plain: int, biased: int, known: bool) -> bool: ...
     def bit(self, plain: int, biased: int, known: bool) -> bool: ...
@@ -86,7 +87,7 @@ def walk(
     while True:
         inside = depth > 0
         if inside and len(table[low]) == depth:
-            if high - low == 1:
+            if high - low == 1 or decide.full():
                 return low
             decide.begin_byte(True)
             p = ratio(plain[low], sum(plain[low:high]))

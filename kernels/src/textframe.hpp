@@ -142,8 +142,9 @@ class NetworkFrame {
   struct Decide {
     NetworkFrame& frame;
     Lane& lane;
+    bool full() const { return lane.position == lane.end; }
     void begin_byte(bool inside) {
-      if (lane.position == lane.end) throw Damaged("a token passes the end of its lane");
+      if (full()) throw Damaged("a token passes the end of its lane");
       frame.mixer_.begin_byte(lane.number, inside);
       ++lane.position;
     }

@@ -33,12 +33,14 @@ inline uint32_t ratio(uint64_t part, uint64_t whole) {
 }
 
 // Walks from the root to a token and returns it. `Decide` codes the decisions:
+//   full()                      no byte may follow: the token must end here
 //   begin_byte(inside)          before the decisions of each byte
 //   end(NetworkBit, known)      does the token end here? returns the outcome
 //   bit(NetworkBit, known)      the next bit of the byte, highest first
 //   skip(bit)                   a bit that only one token range allows
 // With `known` = true (encoding) `token` is the outcome to code; when decoding
-// the hint is ignored by Decide. Decide::begin_byte may throw to stop a walk.
+// the hint is ignored by Decide. Decide::begin_byte throws
+// where no byte may follow.
 template <class Decide>
 uint32_t walk(const Vocabulary& vocabulary, const Views& views, Decide& decide, uint32_t token) {
   uint32_t low = 0, high = vocabulary.size();
@@ -46,7 +48,7 @@ uint32_t walk(const Vocabulary& vocabulary, const Views& views, Decide& decide, 
   uint64_t plain = views.plain.total(), biased = views.biased.total();
   for (uint32_t depth = 0;; ++depth) {
     if (depth > 0 && vocabulary.length(low) == depth) {
-      if (high - low == 1) return low;
+      if (high - low == 1 || decide.full()) return low;
       const uint64_t end_plain = views.plain.mass(low, low + 1);
       const uint64_t end_biased = views.biased.mass(low, low + 1);
       decide.begin_byte(true);

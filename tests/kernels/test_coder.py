@@ -57,7 +57,7 @@ def test_pinned_words() -> None:
     assert coder.decode(bytes.fromhex(PINNED), p) == bits.tolist()
 
 
-PINNED = ""
+PINNED = "afcd51ed"
 
 
 @pytest.mark.parametrize("p", [0, coder.ONE])
