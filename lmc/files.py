@@ -111,6 +111,12 @@ def source(path: str, *, follow: bool, special: bool) -> Iterator[BinaryIO]:
         yield file
 
 
+def length(file: BinaryIO) -> int | None:
+    """The size of an open regular file; None for pipes and devices, which do not know."""
+    status = os.fstat(file.fileno())
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
 def is_same(file: BinaryIO, other: str | int) -> bool:
     """Whether an open file and a path (or descriptor) are one regular file, however named."""
     try:
@@ -154,7 +160,7 @@ def target(
     try:
         # Without a source to take the mode from, the user's umask decides as for any new file.
         mode = 0o600 if like else 0o666
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        descriptor = _create(temporary, mode, path)
         with open(descriptor, "wb") as file:
             yield file
             file.flush()
@@ -171,6 +177,14 @@ def target(
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         _unfinished.discard(temporary)
+
+
+def _create(temporary: str, mode: int, path: str) -> int:
+    try:
+        return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    except OSError as error:
+        error.filename = path  # the name that means something to people
+        raise
 
 
 def refuse_existing(path: str) -> None:
@@ -237,14 +251,45 @@ def remove_on_signal() -> None:
     threading.Thread(target=wait, name="signals", daemon=True).start()
 
 
+# Streams --------------------------------------------------------------------------------
+
+
+class Replay:
+    """A source that remembers its first bytes, so that foreign data can be passed on."""
+
+    LIMIT = 1 << 20  # more than a reader looks at before it knows that data is foreign
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._seen = bytearray()
+        self._complete = True
+
+    def read(self, size: int, /) -> bytes:
+        data = self._file.read(size)
+        self._complete = self._complete and len(self._seen) + len(data) <= self.LIMIT
+        if self._complete:
+            self._seen += data
+        return data
+
+    def pass_through(self, sink: BinaryIO) -> int:
+        """Write all of the source to `sink`, from its beginning; returns the bytes written."""
+        if not self._complete:
+            raise LmcError("more was read than can be passed on")
+        sink.write(self._seen)
+        count = len(self._seen)
+        while data := self._file.read(1 << 16):
+            sink.write(data)
+            count += len(data)
+        return count
+
+
 # Progress -------------------------------------------------------------------------------
 
 
 class Progress:
     """One line on a terminal that says how far the work is; nothing anywhere else.
 
-    Called with the number of bytes of content done so far. The first line comes after half
-    a second, so that small files leave no flicker.
+    The first line comes after half a second, so that small files leave no flicker.
     """
 
     def __init__(self, stream: TextIO, name: str, total: int | None, *, shown: bool) -> None:
@@ -256,7 +301,8 @@ class Progress:
         self.next = self.began + 0.5
         self.drawn = False
 
-    def __call__(self, done: int) -> None:
+    def update(self, done: int, total: int | None = None) -> None:
+        """Say that `done` bytes of the source are done; `total` is known from the beginning."""
         now = time.monotonic()
         if not self.shown or now < self.next:
             return
