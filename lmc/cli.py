@@ -20,7 +20,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NoReturn, cast
 
@@ -75,7 +75,7 @@ class ModelOptions:
     json: bool = False
 
 
-class Size(click.ParamType):
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
     """A number of bytes such as 65536, 512K, 64M, 2G or 2GiB; units are powers of 1024."""
 
     name = "size"
@@ -99,13 +99,24 @@ class LevelOption(click.Option):
         return "-1 … -9", text
 
 
-def _flag(*names: str, help: str) -> Callable[[Any], Any]:
+Option = Callable[[Any], Any]  # a decorator that click makes
+
+
+def _flag(*names: str, help: str) -> Option:
     return click.option(*names, is_flag=True, help=help)
 
 
-def _choice(name: str, value: str, *names: str, help: str) -> Callable[[Any], Any]:
+def _choice(name: str, value: str, *names: str, help: str) -> Option:
     """One of several options that exclude each other; the last one given wins."""
     return click.option(*names, name, flag_value=value, default=None, help=help)
+
+
+def _names(metavar: str, required: bool = False) -> Option:
+    return click.argument("names", nargs=-1, required=required, metavar=metavar)
+
+
+def _in_a_tuple(_ctx: click.Context, _parameter: click.Parameter, value: str) -> tuple[str]:
+    return (value,)
 
 
 _LEVELS = [
@@ -137,37 +148,43 @@ _WRITING = [
     _choice("source", "remove", "--rm", help="Remove the source after success."),
     _flag("-f", "--force", help="Replace files, follow symlinks, write to a terminal."),
 ]
+_QUIET_JSON = [
+    click.option("-q", "--quiet", count=True, help="No warnings and progress; -qq: no errors."),
+    _flag("--json", help="One JSON document on standard output."),
+]
 _COMMON = [
     _flag("-r", "--recursive", help="Take the files in folders."),
     click.option("-S", "--suffix", default=SUFFIX, metavar=".SUF", help="Use .SUF, not .lmc."),
     click.option(
-        "-T", "--threads", type=click.IntRange(0), default=0, metavar="N", help="0: every core."
+        "-T", "--threads", type=int, default=0, metavar="N", help="Threads; 0: one for every core."
     ),
-    click.option("-q", "--quiet", count=True, help="No warnings and progress; -qq: no errors."),
     click.option("-v", "--verbose", count=True, help="Say more."),
-    _flag("--json", help="One JSON document on standard output."),
+    *_QUIET_JSON,
 ]
-_LAST = [
-    click.argument("paths", nargs=-1, metavar="[FILE]...", type=str),
-    click.help_option("-h", "--help", help="Show this text."),
-]
+_HELP = click.help_option("-h", "--help", help="Show this text.")
+_LAST = [click.argument("paths", nargs=-1, metavar="[FILE]...", type=str), _HELP]
 
 
-def _command(name: str, help: str, *groups: list[Callable[[Any], Any]]) -> click.Command:
+def _file_command(verb: str, help: str, *groups: list[Option]) -> click.Command:
     """A command whose result, in click's non-standalone mode, is its Options."""
 
     def callback(**given: Any) -> Options:
-        return _options(name, **given)
+        return _options(verb, **given)
 
-    function: Any = callback
-    for option in reversed([option for group in (*groups, _LAST) for option in group]):
-        function = option(function)
-    return click.command(name, help=help)(function)
+    return _with_options(callback, verb, help, *groups, _LAST)
 
 
-def _options(verb: str, **given: Any) -> Options:
+def _with_options(
+    callback: Callable[..., Any], name: str, help: str, *groups: list[Option]
+) -> click.Command:
+    for option in reversed([option for group in groups for option in group]):
+        callback = option(callback)
+    return click.command(name, help=help)(callback)
+
+
+def _options(command: str, /, **given: Any) -> Options:
     """Options from what click has parsed; raises UsageError where they contradict each other."""
-    verb = given.pop("verb", None) or verb
+    verb = given.pop("verb", None) or command
     paths = given.pop("paths") or (STREAM,)
     if given.pop("stdout", False):
         if given["output"] not in (None, STREAM):
@@ -180,6 +197,8 @@ def _options(verb: str, **given: Any) -> Options:
     given["source"] = given.get("source") or ""
     given["level"] = int(given.get("level") or DEFAULT_LEVEL)
     options = Options(verb, tuple(paths), **given)
+    if options.threads < 0:
+        raise click.UsageError("the number of threads cannot be negative")
     if not options.suffix.strip(".") or os.sep in options.suffix:
         raise click.UsageError(f"{options.suffix!r} is no suffix")
     if output not in (None, STREAM) and (len(paths) > 1 or options.recursive):
@@ -203,63 +222,51 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool
         ctx.exit()
 
 
-COMMANDS: dict[str, click.Command] = {
-    "compress": _command(
-        "compress", "Compress files: FILE becomes FILE.lmc.", _PACKING, _WRITING, _COMMON
+COMMANDS = {
+    "compress": "Compress files: FILE becomes FILE.lmc.",
+    "decompress": "Restore files: FILE.lmc becomes FILE.",
+    "test": "Check that files are whole and undamaged.",
+    "list": "Show what compressed files contain.",
+    "models": "Show, get, make, check and remove models.",
+}
+
+MODEL_ACTIONS: dict[str, tuple[str, list[Option]]] = {
+    "list": ("Show the models that are known, and which of them are installed.", []),
+    "pull": ("Get models and install them.", [_names("MODEL...", required=True)]),
+    "import": (
+        "Make a model from a checkpoint: a folder in Hugging Face's form, or a GGUF file.",
+        [
+            click.argument("names", nargs=1, metavar="CHECKPOINT", callback=_in_a_tuple),
+            click.option("--name", metavar="NAME", help="The model's name here."),
+        ],
     ),
-    "decompress": _command(
-        "decompress", "Restore files: FILE.lmc becomes FILE.", _WRITING, _UNPACKING, _COMMON
-    ),
-    "test": _command("test", "Check that files are whole and undamaged.", _UNPACKING, _COMMON),
-    "list": _command("list", "Show what compressed files contain.", _COMMON),
+    "verify": ("Check that installed models are undamaged.", [_names("[MODEL]...")]),
+    "rm": ("Remove installed models.", [_names("MODEL...", required=True)]),
 }
 
 
-@click.group("models", help="Show, get and remove models.", no_args_is_help=True)
-@click.help_option("-h", "--help", help="Show this text.")
-def _models() -> None:
-    pass
+def _models_command() -> click.Command:
+    group = click.Group("models", help=COMMANDS["models"], no_args_is_help=True)
+    for action, (help, own) in MODEL_ACTIONS.items():
+
+        def callback(action: str = action, **given: Any) -> ModelOptions:
+            return ModelOptions(action, **given)
+
+        group.add_command(_with_options(callback, action, help, own, [*_QUIET_JSON, _HELP]))
+    return group
 
 
-def _model_command(action: str, help: str, *options: Callable[[Any], Any]) -> None:
-    def callback(quiet: int, json: bool, **given: Any) -> ModelOptions:
-        names = given.pop("names", ())
-        return ModelOptions(action, tuple(names), given.get("name"), quiet, json)
-
-    function: Any = callback
-    common = [
-        click.option("-q", "--quiet", count=True, help="No progress."),
-        _flag("--json", help="One JSON document on standard output."),
-        click.help_option("-h", "--help", help="Show this text."),
-    ]
-    for option in reversed([*options, *common]):
-        function = option(function)
-    _models.command(action, help=help)(function)
-
-
-_model_command("list", "Show the models that are known, and which of them are installed.")
-_model_command(
-    "pull",
-    "Get models and install them.",
-    click.argument("names", nargs=-1, required=True, metavar="MODEL..."),
-)
-_model_command(
-    "import",
-    "Make a model from a checkpoint (a folder in Hugging Face's form, or a GGUF file).",
-    click.argument("names", nargs=1, metavar="CHECKPOINT", callback=lambda _c, _p, v: (v,)),
-    click.option("--name", metavar="NAME", help="The model's name here."),
-)
-_model_command(
-    "verify",
-    "Check that installed models are undamaged (all, if none is named).",
-    click.argument("names", nargs=-1, metavar="[MODEL]..."),
-)
-_model_command(
-    "rm",
-    "Remove installed models.",
-    click.argument("names", nargs=-1, required=True, metavar="MODEL..."),
-)
-COMMANDS["models"] = _models
+def _build(name: str) -> click.Command:
+    """The parser of one command; only the one that is wanted is ever made, for speed."""
+    if name == "models":
+        return _models_command()
+    groups = {
+        "compress": [_PACKING, _WRITING, _COMMON],
+        "decompress": [_WRITING, _UNPACKING, _COMMON],
+        "test": [_UNPACKING, _COMMON],
+        "list": [_COMMON],
+    }
+    return _file_command(name, COMMANDS[name], *groups[name])
 
 
 class GzipForm(click.Command):
@@ -271,7 +278,7 @@ class GzipForm(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(n, c.get_short_help_str(60)) for n, c in COMMANDS.items()])
+            formatter.write_dl(list(COMMANDS.items()))
         super().format_options(ctx, formatter)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -282,36 +289,29 @@ class GzipForm(click.Command):
         )
 
 
-_gzip_form = _command(
-    "compress",
-    "Compress files without loss, with pretrained models. Without a command or one of -d, -t "
-    "and -l, lmc compresses.",
-    [
+def _build_gzip_form() -> click.Command:
+    operations = [
         _choice("verb", "decompress", "-d", "--decompress", help="Decompress."),
         _choice("verb", "test", "-t", "--test", help="Test: check files and write nothing."),
         _choice("verb", "list", "-l", "--list", help="List what files contain."),
         click.option("-z", "--compress", "verb", flag_value="compress", hidden=True),
-    ],
-    _PACKING,
-    _WRITING,
-    _UNPACKING,
-    _COMMON,
-    [
-        click.option(
-            "-V",
-            "--version",
-            is_flag=True,
-            expose_value=False,
-            is_eager=True,
-            callback=_print_version,
-            help="Show the version.",
-        )
-    ],
-)
-GZIP_FORM = GzipForm(
-    "lmc", params=_gzip_form.params, callback=_gzip_form.callback, help=_gzip_form.help,
-    add_help_option=False,
-)
+    ]
+    version = click.option(
+        "-V",
+        "--version",
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=_print_version,
+        help="Show the version.",
+    )
+    help = (
+        "Compress files without loss, with pretrained models. Without a command, and without "
+        "one of -d, -t and -l, lmc compresses."
+    )
+    groups = [operations, _PACKING, _WRITING, _UNPACKING, _COMMON, [version]]
+    plain = _file_command("compress", help, *groups)
+    return GzipForm("lmc", callback=plain.callback, params=plain.params, help=help)
 
 
 def parse(arguments: Sequence[str]) -> Options | ModelOptions | int:
@@ -324,10 +324,11 @@ def parse(arguments: Sequence[str]) -> Options | ModelOptions | int:
     >>> options.verb, options.files, options.source, options.output
     ('decompress', ('a.lmc',), 'keep', '-')
     """
-    command: click.Command = GZIP_FORM
-    name = "lmc"
     if arguments and arguments[0] in COMMANDS:
-        command, name, arguments = COMMANDS[arguments[0]], f"lmc {arguments[0]}", arguments[1:]
+        command, name = _build(arguments[0]), f"lmc {arguments[0]}"
+        arguments = arguments[1:]
+    else:
+        command, name = _build_gzip_form(), "lmc"
     result = command.main(list(arguments), prog_name=name, standalone_mode=False)
     return cast("Options | ModelOptions | int", result)
 
@@ -481,13 +482,13 @@ def _unpack(path: str, options: Options, console: Console) -> dict[str, object]:
 
 
 def _test(path: str, options: Options, console: Console) -> dict[str, object]:
-    from lmc.stream import test_stream
+    from lmc.stream import verify_stream
 
     _refuse_typed(path)
     with files.source(path, follow=True, special=True) as src:
         began = time.monotonic()
         with _progress(path, src, options, shown=True) as progress:
-            totals = test_stream(
+            totals = verify_stream(
                 src,
                 memory_limit=options.memory,
                 threads=options.threads,
@@ -503,6 +504,56 @@ def _test(path: str, options: Options, console: Console) -> dict[str, object]:
         "compressed_bytes": totals.read,
         "seconds": round(seconds, 3),
     }
+
+
+def _list(path: str, options: Options, console: Console) -> dict[str, object]:
+    from lmc.info import inspect
+
+    if path == STREAM:
+        raise LmcError("a stream cannot be listed", hint="save it to a file")
+    with files.source(path, follow=True, special=False) as src:
+        return {"input": path, **inspect(src).to_dict()}
+
+
+def _print_list(results: list[dict[str, Any]], options: Options) -> None:
+    """A table with a line for each file, and with -v one for each member and frame."""
+    if not results:
+        return
+    print("compressed     content  ratio  frames   memory  model             methods  name")
+    for result in results:
+        members = result["members"]
+        models = sorted({m["model_name"] or m["model"] for m in members if m["model"]})
+        cells = (
+            f"{result['compressed_size']:10d}",
+            f"{result['size']:11d}",
+            _ratio(result["ratio"]),
+            f"{sum(len(member['frames']) for member in members):6d}",
+            f"{files.size(result['memory']):>8}",
+            f"{'+'.join(models) or '-':16}",
+            "+".join(result["methods"]) or "-",
+            files.printable(result["input"]),
+        )
+        print("  ".join(cells))
+        for member in members if options.verbose else ():
+            print(
+                f"  member: {member['form']}, format {member['version']}, "
+                f"{member['compressed_size']} bytes of which {member['overhead']} overhead, "
+                f"model {member['model'] or '-'}, needs {files.size(member['memory'])}"
+            )
+            for frame in member["frames"]:
+                print(
+                    f"    frame: {frame['method']}, {frame['payload_size']} -> {frame['size']} "
+                    f"bytes, xxh64 {frame['check']}"
+                )
+    if len(results) > 1:
+        compressed = sum(result["compressed_size"] for result in results)
+        content = sum(result["size"] for result in results)
+        ratio = _ratio(content / compressed)
+        print(f"{compressed:10d}  {content:11d}  {ratio}  in {len(results)} files")
+
+
+def _ratio(ratio: float | None) -> str:
+    return f"{ratio:5.2f}" if ratio else "    -"
 
 
 def _refuse_typed(path: str) -> None:
@@ -564,9 +615,7 @@ def _progress(
     path: str, src: BinaryIO, options: Options, *, shown: bool
 ) -> Iterator[files.Progress]:
     total = files.length(src)
-    progress = files.Progress(
-        sys.stderr, _shown(path), total, shown=shown and not options.quiet
-    )
+    progress = files.Progress(sys.stderr, _shown(path), total, shown=shown and not options.quiet)
     try:
         yield progress
     finally:
@@ -601,6 +650,10 @@ def _report(
         "compressed_bytes": compressed,
         "seconds": round(seconds, 3),
     }
+
+
+def run_models(options: ModelOptions) -> int:
+    raise NotImplementedError
 
 
 # The door ---------------------------------------------------------------------------------
@@ -642,7 +695,9 @@ def _main(arguments: Sequence[str]) -> int:
         os.kill(os.getpid(), signal.SIGPIPE)
     except click.ClickException as error:
         text = error.format_message().rstrip(".")
-        console.failed("", LmcError(text[:1].lower() + text[1:], hint="lmc --help shows the options"))
+        console.failed(
+            "", LmcError(text[:1].lower() + text[1:], hint="lmc --help shows the options")
+        )
     except LmcError as error:
         console.failed("", error)
     except OSError as error:

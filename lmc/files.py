@@ -347,10 +347,10 @@ def size(count: float) -> str:
     """
     if count < 1000:
         return f"{count:.0f} B"
-    for unit in ("KB", "MB", "GB", "TB"):
+    units = iter(("KB", "MB", "GB", "TB"))
+    while count >= 999.95:
         count /= 1000
-        if count < 999.95:
-            break
+        unit = next(units)
     return f"{count:.1f} {unit}"
 
 
