@@ -161,8 +161,8 @@ _COMMON = [
     click.option("-v", "--verbose", count=True, help="Say more."),
     *_QUIET_JSON,
 ]
-_HELP = click.help_option("-h", "--help", help="Show this text.")
-_LAST = [click.argument("paths", nargs=-1, metavar="[FILE]...", type=str), _HELP]
+_HELP = {"help_option_names": ["-h", "--help"]}
+_LAST = [click.argument("paths", nargs=-1, metavar="[FILE]...", type=str)]
 
 
 def _file_command(verb: str, help: str, *groups: list[Option]) -> click.Command:
@@ -179,7 +179,7 @@ def _with_options(
 ) -> click.Command:
     for option in reversed([option for group in groups for option in group]):
         callback = option(callback)
-    return click.command(name, help=help)(callback)
+    return click.command(name, help=help, context_settings=_HELP)(callback)
 
 
 def _options(command: str, /, **given: Any) -> Options:
@@ -246,13 +246,13 @@ MODEL_ACTIONS: dict[str, tuple[str, list[Option]]] = {
 
 
 def _models_command() -> click.Command:
-    group = click.Group("models", help=COMMANDS["models"], no_args_is_help=True)
+    group = click.Group("models", help=COMMANDS["models"], context_settings=_HELP)
     for action, (help, own) in MODEL_ACTIONS.items():
 
         def callback(action: str = action, **given: Any) -> ModelOptions:
             return ModelOptions(action, **given)
 
-        group.add_command(_with_options(callback, action, help, own, [*_QUIET_JSON, _HELP]))
+        group.add_command(_with_options(callback, action, help, own, _QUIET_JSON))
     return group
 
 
@@ -311,7 +311,13 @@ def _build_gzip_form() -> click.Command:
     )
     groups = [operations, _PACKING, _WRITING, _UNPACKING, _COMMON, [version]]
     plain = _file_command("compress", help, *groups)
-    return GzipForm("lmc", callback=plain.callback, params=plain.params, help=help)
+    return GzipForm(
+        "lmc",
+        callback=plain.callback,
+        params=plain.params,
+        help=help,
+        context_settings=_HELP,
+    )
 
 
 def parse(arguments: Sequence[str]) -> Options | ModelOptions | int:
@@ -324,6 +330,8 @@ def parse(arguments: Sequence[str]) -> Options | ModelOptions | int:
     >>> options.verb, options.files, options.source, options.output
     ('decompress', ('a.lmc',), 'keep', '-')
     """
+    if list(arguments) == ["models"]:
+        arguments = ["models", "--help"]
     if arguments and arguments[0] in COMMANDS:
         command, name = _build(arguments[0]), f"lmc {arguments[0]}"
         arguments = arguments[1:]
