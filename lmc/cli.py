@@ -383,8 +383,8 @@ def _foreseen(error: OSError | MemoryError, path: str = "") -> LmcError:
         return LmcError("there is not enough memory")
     reason = error.strerror or str(error)
     text = reason[:1].lower() + reason[1:]
-    if error.filename is not None and os.fsdecode(error.filename) != path:
-        text = f"{files.printable(os.fsdecode(error.filename))}: {text}"
+    if isinstance(error.filename, str) and error.filename != path:
+        text = f"{files.printable(error.filename)}: {text}"
     return LmcError(text)
 
 
@@ -589,8 +589,9 @@ def _transfer(
         visible = output != STREAM or not sys.stdout.isatty()
         with _progress(path, src, options, shown=visible) as progress:
             if output == STREAM:
-                yield src, sys.stdout.buffer, progress
-                sys.stdout.buffer.flush()
+                # Not sys.stdout.buffer, which under PYTHONUNBUFFERED writes less than it is given.
+                with open(sys.stdout.fileno(), "wb", closefd=False) as dst:
+                    yield src, dst, progress
                 return
             with files.target(
                 output,
@@ -661,7 +662,94 @@ def _report(
 
 
 def run_models(options: ModelOptions) -> int:
-    raise NotImplementedError
+    """Do what `lmc models ACTION` says for every model; returns the exit code."""
+    from lmc.models import registry
+
+    console = Console(options.quiet)
+
+    def tell(line: str) -> None:
+        if not options.quiet:
+            console.say(line)
+
+    def one(name: str) -> dict[str, object]:
+        if options.action == "pull":
+            made = registry.pull(name, tell)
+        elif options.action == "import":
+            path = os.path.normpath(name)
+            own = options.name or os.path.basename(path).removesuffix(".gguf")
+            made = registry.import_checkpoint(path if os.path.exists(path) else name, own, tell)
+        elif options.action == "verify":
+            registry.verify(name)
+            tell(f"{name}: undamaged")
+            return {"name": name}
+        else:
+            registry.remove(name)
+            return {"name": name}
+        tell(f"{made.card.name} is installed: {made.path} ({files.size(made.size_bytes)})")
+        return {"name": made.card.name, "path": str(made.path), "identity": made.card.identity}
+
+    if options.action == "list":
+        console.results = _known_models()
+        if not options.json:
+            _print_models(console.results)
+    folder = registry.home() / "models"
+    names = options.names
+    if options.action == "verify" and not names:
+        names = tuple(sorted(path.stem for path in folder.glob(f"[!.]*{registry.SUFFIX}")))
+    for name in names:
+        try:
+            console.results.append(one(name))
+        except LmcError as error:
+            console.failed(name, error)
+        except (OSError, MemoryError) as error:
+            console.failed(name, _foreseen(error, name))
+    if options.json:
+        print(json.dumps({"models": console.results}, indent=2))
+    return console.exit_code
+
+
+def _known_models() -> list[dict[str, Any]]:
+    """The installed models, best first, then those that could be."""
+    from lmc.models import registry
+
+    installed = registry.installed()
+    models: list[dict[str, Any]] = [
+        {
+            "name": model.path.name.removesuffix(registry.SUFFIX),
+            "installed": True,
+            "path": str(model.path),
+            "size_bytes": model.size_bytes,
+            "parameters": model.card.parameters,
+            "licence": model.card.licence,
+            "source": model.card.source,
+            "identity": model.card.identity,
+        }
+        for model in installed
+    ]
+    present = {model["identity"] for model in models}
+    for name, known in sorted(registry.known().items()):
+        if known.identity not in present:
+            models.append(
+                {
+                    "name": name,
+                    "installed": False,
+                    "licence": known.licence,
+                    "source": known.source,
+                    "identity": known.identity,
+                }
+            )
+    return models
+
+
+def _print_models(models: list[dict[str, Any]]) -> None:
+    print("name                      installed  parameters  model             licence")
+    for model in models:
+        size = files.size(model["size_bytes"]) if model["installed"] else "no"
+        count = f"{model['parameters'] / 1e6:.0f} M" if model["installed"] else ""
+        print(
+            f"{model['name']:24}  {size:>9}  {count:>10}  {model['identity'][:16]}  "
+            f"{model['licence']}"
+        )
 
 
 # The door ---------------------------------------------------------------------------------
@@ -682,25 +770,51 @@ def lmccat() -> NoReturn:
     main(["-dc", *sys.argv[1:]])
 
 
+class _Interrupted(BaseException):
+    """A signal, as an exception that no job catches."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _raise_on_signal() -> None:
+    """Let signals end the work on models as an exception, which cleans up on its way."""
+
+    def interrupt(number: int, _frame: object) -> None:
+        raise _Interrupted(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
+
+
+def _die_of(number: int) -> None:
+    """End as if the signal had never been caught: whoever started us sees what happened."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
 def _main(arguments: Sequence[str]) -> int:
     if sys.stdin is None or sys.stdout is None or sys.stderr is None:
         return 1  # a closed standard stream: its number would go to the first file we open
-    files.remove_on_signal()
     console = Console()
     try:
         request = parse(arguments)
         if isinstance(request, Options):
+            files.remove_on_signal()
             code = run(request)
         elif isinstance(request, ModelOptions):
+            _raise_on_signal()
             code = run_models(request)
         else:
             code = request
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # Whoever read our output has left: die of it, quietly, as every filter does.
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGPIPE)
+        _die_of(signal.SIGPIPE)  # whoever read our output has left: quietly, as every filter
+    except _Interrupted as interrupted:
+        _die_of(interrupted.number)
     except click.ClickException as error:
         text = error.format_message().rstrip(".")
         console.failed(

@@ -80,7 +80,7 @@ def test_nohup_stays_in_force(tmp_path: Path) -> None:
 def test_a_broken_pipe_is_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(os.urandom(1 << 20))
     subprocess.run([LMC, "-0", "a"], cwd=tmp_path, check=True)
-    for command in (["-dc", "a.lmc"], ["-0c", "a"], ["-l", *["a.lmc"] * 2000]):
+    for command in (["-dc", "a.lmc"], ["-dcf", "a"], ["-0c", "a"], ["-l", *["a.lmc"] * 2000]):
         process = subprocess.Popen(
             [LMC, *command], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )

@@ -49,7 +49,7 @@ def on_terminal(
                 break
             shown += data
     os.close(terminal)
-    return shown.decode().replace("\r\n", "\n"), process.wait(60)
+    return shown.decode(errors="replace").replace("\r\n", "\n"), process.wait(60)
 
 
 def test_compressed_data_is_not_shown(tmp_path: Path) -> None:
