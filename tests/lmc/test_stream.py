@@ -111,6 +111,24 @@ def test_streams_that_cannot_seek():
     assert out.getvalue() == CONTENTS[-1]
 
 
+@pytest.mark.parametrize("threads", [0, 1, 2, 7])
+def test_threads_change_nothing(threads):
+    content = CONTENTS[-1]
+    data = lmc.compress(content, 0, frame_size=MIN_FRAME_SIZE)
+    assert lmc.compress(content, 0, frame_size=MIN_FRAME_SIZE, threads=threads) == data
+    assert lmc.decompress(data + data, threads=threads) == content + content
+    damaged = bytearray(data)
+    damaged[3 * MIN_FRAME_SIZE] ^= 1
+    out = io.BytesIO()
+    with pytest.raises(lmc.Corrupt, match="the content"):
+        lmc.decompress_stream(io.BytesIO(damaged), out, threads=threads)
+    assert out.getvalue() == content[: 2 * MIN_FRAME_SIZE]
+    out = io.BytesIO()
+    with pytest.raises(lmc.Truncated):
+        lmc.decompress_stream(io.BytesIO(data[: 4 * MIN_FRAME_SIZE]), out, threads=threads)
+    assert out.getvalue() == content[: 3 * MIN_FRAME_SIZE]
+
+
 def test_no_unverified_byte_is_written():
     data = bytearray(lmc.compress(CONTENTS[-1], 0, frame_size=MIN_FRAME_SIZE))
     data[3 * MIN_FRAME_SIZE] ^= 1
