@@ -43,8 +43,8 @@ def test_any_way_of_cutting_gives_the_same_bytes(content, cuts):
 @settings(max_examples=100, deadline=None)
 @given(
     st.sampled_from(CONTENTS),
-    st.integers(1, 100000),
-    st.integers(1, 100000),
+    st.integers(1000, 100000),
+    st.integers(1000, 100000),
 )
 def test_max_length(content, length, size):
     data = lmc.compress(content, 0, frame_size=MIN_FRAME_SIZE) + b"more"
@@ -153,7 +153,7 @@ def test_overhead(size, overhead):
     assert len(lmc.compress(os.urandom(size), 0)) - size == overhead
 
 
-@pytest.mark.parametrize("level", [0, 6])
+@pytest.mark.parametrize("level", [0, 1])
 @pytest.mark.parametrize("frames", [0, 1, 2, 3, 10])
 @pytest.mark.parametrize("more", [0, 1, 65535])
 def test_expansion(level, frames, more):
