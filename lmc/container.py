@@ -93,7 +93,7 @@ class _Cursor:
         """The crc16 of everything since `start` comes next."""
         expected = _crc(bytes(self.data[start : self.at]))
         if self.take(2) != expected:
-            raise Corrupt(f"the checksum of a {what} header is wrong")
+            raise Corrupt(f"the checksum of {what} header is wrong")
 
 
 # ---- 2.2: memory ---------------------------------------------------------------------------------
@@ -198,11 +198,11 @@ def parse_header(data: bytes | bytearray) -> Header:
         if memory < 2:
             raise Corrupt("the checksum of the file header is wrong")
         cursor.take(memory - 2)
-        cursor.check(0, "file")
+        cursor.check(0, "the file")
         raise Unsupported(_newer(layout))
     model = cursor.take(8) if layout & MODEL else None
     frame = None if layout & LONG else _parse_description(cursor)
-    cursor.check(0, "file")
+    cursor.check(0, "the file")
     return Header(bool(layout & LONG), memory_size(memory), model, frame, cursor.at)
 
 
@@ -288,7 +288,7 @@ def parse_block(data: bytes | bytearray, at: int = 0) -> Block:
     end = cursor.byte() + cursor.at
     begin = cursor.at
     cursor.take(end - begin)
-    cursor.check(at, "block")
+    cursor.check(at, "a block")
     length = cursor.at - at
     fields = _Cursor(bytes(data[begin:end]))
     if kind not in (FRAME, END) and kind < SKIPPABLE:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO
 
@@ -80,6 +79,8 @@ class Info:
 
     def to_json(self) -> str:
         """All of it, one JSON object; checks and parameters as hex."""
+        import json  # not needed to compress
+
         return json.dumps(self.to_dict(), indent=2)
 
     def to_dict(self) -> dict[str, Any]:
