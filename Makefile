@@ -12,15 +12,20 @@ help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; \
 	do printf '  %-10s %s\n' "$$name" "$$text"; done
 
-# The environment is made once; touch pyproject.toml or setup.py to have it made up to date.
+# The environment is made once, and again when the files that describe it change.
 $(VENV)/.ready: pyproject.toml setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "lmc needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import os, sys, sysconfig as s; \
+		sys.exit(not os.path.exists(s.get_path("include") + "/Python.h"))' || \
+		{ echo "Python's headers are missing: apt install python3-dev"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -U pip 'setuptools>=80'
-	$(BIN)/python -m pip install -q -e '.$(EXTRAS)'
+	$(BIN)/python -m pip install -q 'setuptools>=80' 'pybind11>=2.13'
+	$(BIN)/python -m pip install -q --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.ready
-	$(BIN)/python -m pip install -q -e '.[dev]'
+	$(BIN)/python -m pip install -q --no-build-isolation -e '.[dev]'
 	@touch $@
 
 install: $(VENV)/.ready-dev ## Make .venv with lmc and the tools to work on it (C++: make kernels)
@@ -29,19 +34,19 @@ demo: $(VENV)/.ready kernels ## Install, compress a book, restore it, compare (M
 	@BIN=$(BIN) MODEL='$(MODEL)' sh corpora/demo.sh $(SAMPLE)
 
 test: $(VENV)/.ready-dev kernels view ## Lint, check types, run all tests
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/mypy tests
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/python -m mypy tests
 	$(BIN)/python -m pytest -q
 
 lint: $(VENV)/.ready-dev ## Lint and check the formatting
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
 
 types: $(VENV)/.ready-dev view ## Check the types of the package and its tests
-	$(BIN)/mypy
-	$(BIN)/mypy tests
+	$(BIN)/python -m mypy
+	$(BIN)/python -m mypy tests
 
 # The checkers cannot follow the package-dir mapping; they read this tree of links.
 view: ## Make build/view, where type checkers find the package
@@ -49,7 +54,6 @@ view: ## Make build/view, where type checkers find the package
 	@ln -s $(addprefix $(CURDIR)/,$(filter-out %/__pycache__,$(wildcard lmc/*)) $(ROOMS)) build/view/lmc/
 
 kernels: $(VENV)/.ready ## Rebuild the C++ kernels in place, if they changed
-	@$(BIN)/python -m pip install -q pybind11
 	@$(BIN)/python setup.py -q build_ext --inplace
 
 golden: $(VENV)/.ready-dev ## Write the golden files of this version (those of releases stay)

@@ -1,4 +1,4 @@
-"""`__all__` of the library is complete, sorted and true."""
+"""`__all__` of the library is complete and true. (That it is sorted is a matter of the linter.)"""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ import types
 import lmc
 
 
-def test_all_is_sorted() -> None:
-    assert sorted(lmc.__all__) == lmc.__all__
-
-
-def test_all_names_exist() -> None:
+def test_all_names_exist_once() -> None:
+    assert len(set(lmc.__all__)) == len(lmc.__all__)
     for name in lmc.__all__:
         assert hasattr(lmc, name)
 

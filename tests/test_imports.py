@@ -15,9 +15,7 @@ HEAVY = ("torch", "transformers", "numpy", "tokenizers", "safetensors", "constri
 )
 def test_nothing_heavy_at_the_door(statement: str) -> None:
     code = f"import sys; {statement}; print([name for name in {HEAVY!r} if name in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 
@@ -26,7 +24,5 @@ def test_stored_files_need_nothing_heavy() -> None:
         "import sys, lmc; lmc.decompress(lmc.compress(b'x', level=0)); "
         "print([name for name in ('torch', 'transformers', 'tokenizers') if name in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

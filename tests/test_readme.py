@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -17,7 +18,13 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_usage_is_the_help() -> None:
-    shown = subprocess.run([LMC, "--help"], capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        [LMC, "--help"],
+        env=os.environ | {"COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert shown.stdout in blocks("text")
 
 
