@@ -36,8 +36,9 @@ for rival in gzip xz; do
         $rival -9 -c "$sample" > "$work/rival"
         middle=$(date +%s%N)
         $rival -dc "$work/rival" > "$work/again"
-        row "$rival -9" "$(wc -c < "$work/rival")" $((($(date +%s%N) - middle) / 1000000)) \
-            $(((middle - began) / 1000000))
+        ended=$(date +%s%N)
+        row "$rival -9" "$(wc -c < "$work/rival")" $(((middle - began) / 1000000)) \
+            $(((ended - middle) / 1000000))
     fi
 done
 round "lmc -2 (no model)" -2
