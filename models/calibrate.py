@@ -25,6 +25,7 @@ WINDOW = 512  # tokens of one calibration sequence
 WINDOWS = 8
 HEADROOM = 4.0  # how much larger than on the calibration text the residual stream may become
 RESIDUAL_LIMIT = 16383.0  # of the integer network's residual stream
+SAMPLES = 512  # tokens that the balance is computed from
 STEPS = 120  # of the gradient descent for each layer
 
 
@@ -66,6 +67,7 @@ def _balance(hidden: Tensor, down: Tensor) -> list[int]:
 
     peak = hidden.abs().amax(1)
     kept = hidden[peak <= 20 * peak.median()]  # the first token's giants have their own scale
+    kept = kept[:: -(-len(kept) // SAMPLES)]
     h, w = kept.square().clamp_min(1e-30), down.square().clamp_min(1e-30)
     log = torch.zeros(h.shape[1], requires_grad=True)
     adam = torch.optim.Adam([log], lr=0.05)
