@@ -31,7 +31,7 @@ from lmc.errors import (
     Unsupported,
     Usage,
 )
-from lmc.file import LmcFile, open
+from lmc.fileobject import LmcFile, open
 from lmc.info import Info, inspect
 from lmc.stream import (
     Compressor,

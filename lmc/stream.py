@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
@@ -16,11 +17,13 @@ from typing import Any, Protocol
 from lmc import codecs
 from lmc.codecs.base import DEFAULT_FRAME_SIZE, DEFAULT_LEVEL, Frame, Plan, Settings
 from lmc.container import (
+    DEFAULT_MEMORY_LIMIT,
     Description,
     FramePart,
     Header,
     MemberEnd,
     MemberStart,
+    Part,
     Reader,
     content_check,
     index_entry,
@@ -29,7 +32,8 @@ from lmc.container import (
     write_frame,
     write_header,
 )
-from lmc.errors import Corrupt, ModelMissing
+from lmc.errors import Corrupt, LmcError, ModelMissing
+from lmc.pipeline import Pipeline, cores
 
 PIECE = 1 << 20
 """Bytes that are read from a stream at a time."""
@@ -96,6 +100,10 @@ class Compressor:
     ) -> None:
         self._settings = Settings(level, model, threads, frame_size)
         self._plan = codecs.plan(self._settings)
+        size = self._settings.frame_size  # of a frame, and of its payload at most
+        self._memory = _memory(self._plan, size, size)
+        width = _width(threads, self._plan.model, self._memory, DEFAULT_MEMORY_LIMIT)
+        self._frames: Pipeline[_Encoded] = Pipeline(width)
         self._pending = bytearray()
         self._index = bytearray()  # empty until the member is known to be long
         self._flushed = False
@@ -112,7 +120,8 @@ class Compressor:
             rest = rest[taken:]
             if not self._index:
                 out.append(self._long_header())
-            out.append(self._frame())
+            self._frames.put(self._job())
+            out += self._finished()
         self._pending += rest
         return b"".join(out)
 
@@ -122,33 +131,43 @@ class Compressor:
             raise ValueError("the compressor has been flushed")
         self._flushed = True
         if self._index:
-            return self._frame() + write_end(bytes(self._index))
+            self._frames.put(self._job())
+            return b"".join([*self._finished(drain=True), write_end(bytes(self._index))])
         if not self._pending:
             return write_header(Header(False, 0))
-        frame, description = self._encode()
+        frame, description = self._job()()
         memory = _memory(frame, description.size, description.payload_size)
         header = Header(False, memory, frame.model, description)
         return write_header(header) + frame.payload
 
     def _long_header(self) -> bytes:
-        size = self._settings.frame_size  # of a frame, and of its payload at most
-        header = write_header(Header(True, _memory(self._plan, size, size), self._plan.model))
+        header = write_header(Header(True, self._memory, self._plan.model))
         self._index += varint(len(header))
         return header
 
-    def _frame(self) -> bytes:
-        frame, description = self._encode()
-        out = write_frame(description, frame.payload)
-        self._index += index_entry(len(out), description.size, description.check)
-        return out
-
-    def _encode(self) -> tuple[Frame, Description]:
+    def _job(self) -> Callable[[], _Encoded]:
+        """Something that encodes the pending content, which is no longer pending."""
         content = bytes(self._pending)
         self._pending = bytearray()
-        frame = codecs.encode_frame(content, self._settings)
-        check = content_check(content)
-        size = len(content)
-        return frame, Description(size, frame.method, frame.params, len(frame.payload), check)
+        return partial(_encode, content, self._settings)
+
+    def _finished(self, *, drain: bool = False) -> list[bytes]:
+        out = []
+        while (encoded := self._frames.get(drain=drain)) is not None:
+            frame, description = encoded
+            block = write_frame(description, frame.payload)
+            self._index += index_entry(len(block), description.size, description.check)
+            out.append(block)
+        return out
+
+
+_Encoded = tuple[Frame, Description]
+
+
+def _encode(content: bytes, settings: Settings) -> _Encoded:
+    frame = codecs.encode_frame(content, settings)
+    check = content_check(content)
+    return frame, Description(len(content), frame.method, frame.params, len(frame.payload), check)
 
 
 def compress_stream(
@@ -180,6 +199,12 @@ def _memory(needs: Plan | Frame, size: int, payload_size: int) -> int:
     return needs.memory + size + payload_size
 
 
+def _width(threads: int, model: bytes | None, memory: int, limit: int) -> int:
+    """How many frames to work on at a time: a network has work for all threads in one frame, byte
+    models have it in several; together they stay below the limit."""
+    return 1 if model is not None else max(1, min(cores(threads), limit // memory))
+
+
 def _write(dst: Sink, data: bytes) -> int:
     if data:
         dst.write(data)
@@ -194,7 +219,7 @@ def decompress(data: Bytes, *, memory_limit: int | None = None, threads: int = 0
 
     Raises every kind of LmcError but Usage. memory_limit: bytes, see DEFAULT_MEMORY_LIMIT.
     """
-    decoder = Decoder(memory_limit=memory_limit, threads=threads)
+    decoder = Decoder(memory_limit=memory_limit, threads=threads, parallel=True)
     rest = memoryview(data).cast("B")
     out = []
     for start in range(0, len(rest), PIECE):
@@ -253,40 +278,73 @@ class Decompressor:
 
 
 class Decoder:
-    """A reader and the model that the member at hand names: bytes of files to content."""
+    """A reader and the model that the member at hand names: bytes of files to content.
 
-    def __init__(self, *, memory_limit: int | None = None, threads: int = 0) -> None:
-        self.reader = Reader(memory_limit=memory_limit)
+    With several frames at a time (parallel) content comes late: at the end of the file at latest.
+    """
+
+    def __init__(
+        self, *, memory_limit: int | None = None, threads: int = 0, parallel: bool = False
+    ) -> None:
+        self._limit = DEFAULT_MEMORY_LIMIT if memory_limit is None else memory_limit
+        self.reader = Reader(memory_limit=self._limit)
         self.ended = False  # just behind a member
-        self._model: object | None = None
         self._threads = threads
+        self._parallel = parallel
+        self._model: object | None = None
+        self._frames: Pipeline[bytes] = Pipeline(1)
+        self._complete = False  # no part will come any more
+        self._error: LmcError | None = None  # to be raised after the content before it
 
     def next(self, *, one_member: bool = False) -> bytes | None:
         """The next frame's content, or None: more bytes are needed, or this is the end.
 
-        Goes on into the next member, if there is one, unless one_member is set.
+        Goes on into the next member, if there is one, unless one_member is set. Raises an
+        error at the place where it belongs, and the same again after that.
         """
-        while not (one_member and self.ended):
-            part = self.reader.next()
-            if part is None:
-                break
+        while True:
+            try:
+                content = self._frames.get(drain=self._complete)
+            except LmcError as error:
+                self._error, self._complete = error, True
+                self._frames = Pipeline(1)
+                raise
+            if content is not None:
+                return content
+            if self._error is not None:
+                raise self._error
+            if self._complete or (one_member and self.ended):
+                return None
+            try:
+                part = self.reader.next()
+                self._take(part)
+            except LmcError as error:
+                self._error, self._complete = error, True
+                continue
+            if part is None and not self.reader.finished:
+                return None
+            self._complete = part is None
+
+    def _take(self, part: Part | None) -> None:
+        if isinstance(part, MemberStart):
+            header = part.header
+            self._model = find_model(header.model)
+            several = self._parallel and header.long
+            width = _width(self._threads, header.model, header.memory, self._limit)
+            self._frames.width = width if several else 1
+        elif isinstance(part, FramePart) and part.payload is not None:
+            threads = self._threads if self._frames.width == 1 else 1
+            self._frames.put(partial(decode, part.description, part.payload, self._model, threads))
+        if part is not None:
             self.ended = isinstance(part, MemberEnd)
-            if isinstance(part, MemberStart):
-                self._model = find_model(part.header.model)
-            elif isinstance(part, FramePart) and part.payload is not None:
-                return decode(part.description, part.payload, self._model, self._threads)
-        return None
 
     def decode(self, data: bytes | memoryview) -> list[bytes]:
-        """Feed bytes, none for the end of the file; return the content of all complete frames."""
+        """Feed bytes, none for the end of the file; return the content that is complete."""
         if data:
             self.reader.feed(data)
         else:
             self.reader.finish()
-        out = []
-        while (content := self.next()) is not None:
-            out.append(content)
-        return out
+        return list(iter(self.next, None))
 
 
 def decompress_stream(
@@ -301,7 +359,7 @@ def decompress_stream(
     """Decompress all members of src. A frame is written only when its checksum was found right;
     an error may come after right frames were written. Raises every kind of LmcError but Usage.
     size_hint: the size of the file, for `progress`."""
-    decoder = Decoder(memory_limit=memory_limit, threads=threads)
+    decoder = Decoder(memory_limit=memory_limit, threads=threads, parallel=True)
     read = written = 0
     while data := src.read(PIECE):
         read += len(data)
@@ -310,7 +368,8 @@ def decompress_stream(
             written += _write(dst, content)
         if progress:
             progress(read, size_hint)
-    for content in decoder.decode(b""):
+    decoder.reader.finish()
+    while (content := decoder.next()) is not None:
         written += _write(dst, content)
     return Totals(read, written)
 

@@ -115,6 +115,7 @@ class FloatNet:
             x = x + functional.linear(mixed, w[at + "out"])
             gate, up = functional.linear(self._norm(x, at + "ffn_norm"), w[at + "gate_up"]).chunk(2, -1)
             x = x + functional.linear(site(at + "down", functional.silu(gate) * up), w[at + "down"])
+            site("residual", x)
         hidden: torch.Tensor = self._norm(x, "final_norm")
         return hidden
 

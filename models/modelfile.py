@@ -24,7 +24,7 @@ from lmc.models.safetensors import Safetensors
 from lmc.models.tokenizer import Tokenizer, TokenTable
 
 if TYPE_CHECKING:
-    from lmc.kernels import Network
+    from lmc.kernels._native import Network
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
@@ -150,7 +150,7 @@ class Model:
     def network(self, threads: int) -> Network:
         """The integer network, made at the first call for each thread count."""
         if threads not in self._networks:
-            from lmc.kernels import Network
+            from lmc.kernels._native import Network
 
             self._networks[threads] = Network(
                 dict(self.tensors), asdict(self.card.architecture), threads

@@ -8,7 +8,7 @@ basis are spent on that first, without changing what it computes:
   et al. 2024). Outlier channels, which cost int8 activations most of their precision, disappear.
 - The channels of each attention head's values are rotated likewise, undone in `out`.
 - Channels of the feed-forward's hidden layer are scaled up in `up` and down in `down`, or the
-  reverse, by powers of two (SmoothQuant, Xiao et al. 2023), as a calibration chose.
+  reverse, by powers of sqrt(2) (SmoothQuant, Xiao et al. 2023), as a calibration chose.
 
 The weights then become int8 with one scale a row. Everything here is elementwise float64
 arithmetic in a stated order and so gives the same integers on every machine: the identity of a
@@ -21,6 +21,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal, localcontext
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ LOG2E = float.fromhex("0x1.71547652b82fep+0")  # logits and attention scores are
 PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459")
 NEVER = -(1 << 28)  # logit bias of tokens that the model does not know: 2^-4096
 FRACTION = 1 << 16  # Q16
+BALANCE_STEPS = 2  # steps an octave of the balance of hidden channels
+ROOTS = (1.0, math.sqrt(2.0))  # 2^(i / BALANCE_STEPS)
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,8 @@ class Recipe:
 
     `begin`: the original id whose embedding stands for the begin of a text. `residual`: embed, out
     and down are scaled by 2^-residual to keep the residual stream within the arithmetic's range.
-    `balance`: for each layer, for each hidden channel, the power of two by which `up` is divided
-    and `down` multiplied; empty for none.
+    `balance`: for each layer, for each hidden channel, the number of half octaves by which `up` is
+    scaled down and `down` up; empty for none.
     """
 
     begin: int
@@ -74,35 +77,48 @@ def _cosine_sine(numerator: int, denominator: int) -> tuple[Decimal, Decimal]:
     return cosine, sine
 
 
-def hartley(size: int) -> Doubles:
-    """The orthogonal and symmetric matrix (cos + sin)(2 pi i j / size) / sqrt(size)."""
+@cache
+def hartley(size: int) -> tuple[float, ...]:
+    """(cos + sin)(2 pi n / size) / sqrt(size) for n in 0..size-1: entry (i, j) of the orthogonal
+    and symmetric Hartley matrix is that of n = i j mod size."""
     with localcontext() as context:
         context.prec = 50
         root = Decimal(size).sqrt()
-        waves = [float(sum(_cosine_sine(i, size)) / root) for i in range(size)]
-    return np.array([[waves[i * j % size] for j in range(size)] for i in range(size)])
+        return tuple(float(sum(_cosine_sine(n, size)) / root) for n in range(size))
+
+
+def _turn(x: Doubles) -> Doubles:
+    """The columns of `x` [size, n] times the Hartley matrix of the odd part of size, times the
+    Hadamard matrix of its power of two."""
+    size, n = x.shape
+    power = size & -size
+    odd = size // power
+    half = power // 2
+    while half:
+        pairs = x.reshape(-1, 2, half, n)
+        turned = np.empty_like(pairs)
+        np.add(pairs[:, 0], pairs[:, 1], turned[:, 0])
+        np.subtract(pairs[:, 0], pairs[:, 1], turned[:, 1])
+        x = turned
+        half //= 2
+    parts, waves = x.reshape(odd, power, n), hartley(odd)
+    out = np.empty_like(parts)
+    scale = 1 / math.sqrt(power)
+    for j in range(odd):
+        total = parts[0] * (waves[0] * scale)
+        for i in range(1, odd):
+            total += parts[i] * (waves[i * j % odd] * scale)
+        out[j] = total
+    return out.reshape(size, n)
 
 
 def rotate(rows: Doubles) -> Doubles:
-    """Each row times the orthogonal matrix of its length: Hadamard (power of two) times Hartley
-    (odd rest). The matrix is symmetric, so this is its own inverse."""
-    size = rows.shape[1]
-    power = size & -size
-    odd = size // power
-    x = rows.reshape(len(rows), power, odd)
-    half = power // 2
-    while half:
-        pairs = x.reshape(len(rows), power // (2 * half), 2, half, odd)
-        x = np.stack([pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]], 2)
-        half //= 2
-    x = x.reshape(len(rows), power, odd)
-    if odd > 1:
-        matrix = hartley(odd)
-        turned = x[:, :, 0:1] * matrix[0]
-        for i in range(1, odd):
-            turned = turned + x[:, :, i : i + 1] * matrix[i]
-        x = turned
-    return x.reshape(rows.shape) * (1 / math.sqrt(power))
+    """Each row times one orthogonal matrix; the matrix is symmetric and so its own inverse."""
+    out = np.empty(rows.shape)
+    for start in range(0, len(rows), 128):  # blocks that stay in the cache
+        block = slice(start, start + 128)
+        out[block] = _turn(np.ascontiguousarray(rows[block].T)).T
+    return out
 
 
 def rotate_heads(rows: Doubles, head_dim: int) -> Doubles:
@@ -192,7 +208,8 @@ def _layer(checkpoint: Checkpoint, i: int, recipe: Recipe) -> dict[str, Array]:
     gate, up = _doubles(checkpoint, at + "gate"), _doubles(checkpoint, at + "up")
     down = _doubles(checkpoint, at + "down")
     if recipe.balance:
-        factor = np.ldexp(1.0, np.array(recipe.balance[i], np.int32))
+        whole, part = np.divmod(np.array(recipe.balance[i], np.int32), BALANCE_STEPS)
+        factor = np.ldexp(np.array(ROOTS)[part], whole)
         up, down = up / factor[:, None], down * factor
     both = np.concatenate([gate, up]) * _doubles(checkpoint, at + "ffn_norm")
     tensors |= matrix(at + "gate_up", rotate(both))

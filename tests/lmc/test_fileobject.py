@@ -77,7 +77,7 @@ def test_lines_and_text(tmp_path):
 def test_appending_and_refusing_to_overwrite(tmp_path):
     path = tmp_path / "a.lmc"
     for mode, content in (("w", b"old"), ("w", b"one"), ("a", b"two"), ("ab", b"")):
-        with lmc.open(path, mode) as file:
+        with lmc.open(path, mode, 0) as file:
             assert file.writable()
             assert not file.readable()
             assert file.mode == "wb"
