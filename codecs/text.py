@@ -11,13 +11,13 @@ frame; decoding asks nothing of this file's tables.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmc.codecs.base import Frame, Plan, Settings
+from lmc.codecs.base import Frame, Plan, Report, Settings
 from lmc.errors import Corrupt
 from lmc.kernels import _native
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 FAST, NORMAL, STRONG, NETWORK = 1, 2, 3, 4
 """Method numbers; for the first three also the profile of the byte models."""
-
-Report = Callable[[int], object]
-"""Called with the bytes of the frame that are done."""
 
 WINDOW_UNIT = 16
 
@@ -94,7 +91,7 @@ def plan(settings: Settings) -> Plan:
     return Plan(model.card.wire_id, network_memory(model, layout, size))
 
 
-def pieces(data: bytes | memoryview, settings: Settings) -> list[int]:
+def pieces(data: bytes, settings: Settings) -> list[int]:
     """Sizes of the runs of `data` that are worth frames of their own, because one is text for
     the network and the next is not."""
     if settings.level not in EFFORTS and settings.model is None:
@@ -107,16 +104,14 @@ def pieces(data: bytes | memoryview, settings: Settings) -> list[int]:
     return [b - a for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
 
 
-def encode_frame(
-    data: bytes | memoryview, settings: Settings, report: Report | None = None
-) -> Frame:
+def encode_frame(data: bytes, settings: Settings, report: Report | None = None) -> Frame:
     """Encode content of 1 byte or more; a function of data, level and model."""
     if settings.level not in EFFORTS and settings.model is None:
         return encode_bytes(data, _profile(settings.level), report)
     if not _looks_like_text(data):
         return encode_bytes(data, STRONG, report)
     model = _model(settings)
-    if not _network_pays(bytes(data), model, settings.threads):
+    if not _network_pays(data, model, settings.threads):
         return encode_bytes(data, STRONG, report)
     layout = _effort(settings.level).layout(len(data))
     return encode_network(data, model, layout, settings.threads, report)
@@ -149,14 +144,14 @@ def decode_frame(
         raise Corrupt(str(error)) from error
 
 
-def encode_bytes(data: bytes | memoryview, method: int, report: Report | None = None) -> Frame:
+def encode_bytes(data: bytes, method: int, report: Report | None = None) -> Frame:
     """A frame by the byte models alone; `method` is FAST, NORMAL or STRONG."""
     payload = _native.encode_bytes(method, data, report)
     return Frame(method, b"", payload, None, _native.byte_models_memory(method, len(data)))
 
 
 def encode_network(
-    data: bytes | memoryview,
+    data: bytes,
     model: Model,
     layout: Layout,
     threads: int,
@@ -199,7 +194,7 @@ def _model(settings: Settings) -> Model:
     return registry.load(settings.model)
 
 
-def _lanes(data: bytes | memoryview, lanes: int) -> Iterator[bytes | memoryview]:
+def _lanes(data: bytes, lanes: int) -> Iterator[bytes]:
     size = len(data)
     for lane in range(lanes):
         yield data[size * lane // lanes : size * (lane + 1) // lanes]
@@ -217,7 +212,7 @@ _NOT_TEXT = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f\udc80-\udcff]")
 MOST_NOT_TEXT = 0.30
 
 
-def _looks_like_text(block: bytes | memoryview) -> bool:
+def _looks_like_text(block: bytes) -> bool:
     text = str(block, "utf-8", "surrogateescape")
     return len(_NOT_TEXT.findall(text)) <= MOST_NOT_TEXT * len(text)
 
