@@ -13,12 +13,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, cast
 
 from lmc.codecs.base import Frame, Plan, Report, Settings
-from lmc.errors import Corrupt
+from lmc.errors import Corrupt, ModelMissing
 from lmc.kernels import _native
 
 if TYPE_CHECKING:
@@ -85,7 +83,7 @@ def plan(settings: Settings) -> Plan:
     """What frames made with these settings may need. Raises ModelMissing."""
     size = settings.frame_size
     if settings.level not in EFFORTS and settings.model is None:
-        return Plan(None, _native.byte_models_memory(_profile(settings.level), size))
+        return Plan(None, _native.mixer_bytes(_profile(settings.level), size))
     model = _model(settings)
     layout = _effort(settings.level).layout(size)
     return Plan(model.card.wire_id, network_memory(model, layout, size))
@@ -135,11 +133,18 @@ def decode_frame(
         layout = Layout.from_params(params, size)
         if model is None:
             raise Corrupt("a network frame in a member without a model")
-        assert_model: Model = model  # type: ignore[assignment]
-        return _native.decode_network(
-            assert_model.network(threads), assert_model.vocabulary, layout.lanes, layout.window,
-            layout.anchor, size, payload, report,
-        )
+        opened = cast("Model", model)
+        with opened.lock:
+            return _native.decode_network(
+                opened.network(threads),
+                opened.vocabulary,
+                layout.lanes,
+                layout.window,
+                layout.anchor,
+                size,
+                payload,
+                report,
+            )
     except _native.Damaged as error:
         raise Corrupt(str(error)) from error
 
@@ -147,7 +152,7 @@ def decode_frame(
 def encode_bytes(data: bytes, method: int, report: Report | None = None) -> Frame:
     """A frame by the byte models alone; `method` is FAST, NORMAL or STRONG."""
     payload = _native.encode_bytes(method, data, report)
-    return Frame(method, b"", payload, None, _native.byte_models_memory(method, len(data)))
+    return Frame(method, b"", payload, None, _native.mixer_bytes(method, len(data)))
 
 
 def encode_network(
@@ -158,14 +163,24 @@ def encode_network(
     report: Report | None = None,
 ) -> Frame:
     """A frame by network and byte models, in this layout."""
+    import numpy as np  # a file without a network does not wait for it
+
     lanes = [model.tokenizer.encode(lane) for lane in _lanes(data, layout.lanes)]
     shared = len(lanes[0])
     if layout.lanes > 1 and shared <= layout.anchor:
         layout = Layout(layout.lanes, layout.window, shared // 2)
-    payload = _native.encode_network(
-        model.network(threads), model.vocabulary, layout.lanes, layout.window, layout.anchor,
-        len(data), np.concatenate(lanes), np.array([len(ids) for ids in lanes], np.uint32), report,
-    )
+    with model.lock:
+        payload = _native.encode_network(
+            model.network(threads),
+            model.vocabulary,
+            layout.lanes,
+            layout.window,
+            layout.anchor,
+            len(data),
+            np.concatenate(lanes),
+            np.array([len(ids) for ids in lanes], np.uint32),
+            report,
+        )
     memory = network_memory(model, layout, len(data))
     return Frame(NETWORK, layout.to_params(), payload, model.card.wire_id, memory)
 
@@ -176,7 +191,7 @@ def network_memory(model: Model, layout: Layout, size: int) -> int:
     cached = layout.lanes * (layout.window + 256) + layout.anchor + 256
     keys = cached * a.layers * a.kv_heads * (2 * a.head_dim + 16)
     rows = layout.lanes * (a.vocab * 16 + 64 * a.dim + 32 * a.hidden)
-    return model.memory + keys + rows + _native.byte_models_memory(STRONG, size)
+    return model.memory + keys + rows + _native.mixer_bytes(STRONG, size)
 
 
 def _profile(level: int) -> int:
@@ -191,7 +206,15 @@ def _effort(level: int) -> Effort:
 def _model(settings: Settings) -> Model:
     from lmc.models import registry
 
-    return registry.load(settings.model)
+    if settings.model is not None:
+        return registry.open_model(settings.model)
+    largest = registry.largest()
+    if largest is None:
+        raise ModelMissing(
+            f"level {settings.level} needs a language model, and none is installed",
+            hint="lmc models pull smollm2-135m",
+        )
+    return registry.open_model(largest.card.name)
 
 
 def _lanes(data: bytes, lanes: int) -> Iterator[bytes]:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lmc.errors import Corrupt, LmcError, ModelMissing, Unsupported, Usage
 from lmc.models.card import WIRE_ID_BYTES, Card
@@ -113,14 +113,26 @@ def open_model(name: str) -> Model:
             f"the model {name} is not installed",
             hint=_get_hint(name) if name in known() else _get_hint(None),
         )
-    return read(path)
+    return _opened(path)
+
+
+def _opened(path: Path) -> Model:
+    """Like `read`, but a file that has not changed since is not read again."""
+    status = path.stat()
+    key = (path, status.st_ino, status.st_size, status.st_mtime_ns)
+    if _last.get("key") != key:
+        _last.update(key=key, model=read(path))
+    return cast(Model, _last["model"])
+
+
+_last: dict[str, Any] = {}
 
 
 def find(wire_id: bytes) -> Model:
     """The installed model that a compressed file names, verified. Raises ModelMissing."""
     for model in installed():
         if model.card.wire_id == wire_id:
-            return read(model.path)
+            return _opened(model.path)
     for entry in known().values():
         if bytes.fromhex(entry.identity)[:WIRE_ID_BYTES] == wire_id:
             raise ModelMissing(

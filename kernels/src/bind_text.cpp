@@ -116,6 +116,12 @@ py::bytes decode_bytes(int profile, const py::bytes& payload, uint32_t size,
   return {reinterpret_cast<const char*>(mixer.buffer()), size};
 }
 
+// Bytes that the byte models of a profile take at most for a frame of `size` bytes.
+uint64_t mixer_bytes(int profile, uint64_t size) {
+  const uint64_t most = profile == 1 ? uint64_t{100} << 20 : uint64_t{600} << 20;
+  return std::min(most, (uint64_t{32} << 20) + 400 * size) + size;
+}
+
 void check_layout(const lmc::Layout& layout, uint32_t size) {
   if (size == 0 || size > kMaxSize) throw py::value_error("no such size of a frame");
   if (layout.lanes == 0 || layout.lanes > 256 || layout.lanes > size) {
@@ -218,6 +224,8 @@ void bind_text(py::module_& m) {
   py::class_<lmc::Vocabulary>(m, "Vocabulary", "The sorted token table, walked as a trie.")
       .def(py::init(&make_vocabulary), py::arg("bytes"), py::arg("offsets"))
       .def("__len__", &lmc::Vocabulary::size);
+  m.def("mixer_bytes", &mixer_bytes, py::arg("profile"), py::arg("size"),
+        "Bytes that the byte models of a profile take at most for so many bytes of content.");
   m.def("encode_bytes", &encode_bytes, py::arg("profile"), py::arg("data"),
         py::arg("progress") = py::none(), "Code bytes by the byte models alone.");
   m.def("decode_bytes", &decode_bytes, py::arg("profile"), py::arg("payload"), py::arg("size"),
