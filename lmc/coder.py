@@ -26,7 +26,9 @@ def _model(p: int) -> constriction.stream.model.Model:
     """
     if not 1 <= p < ONE:
         raise ValueError(f"probability {p} lies outside 1 .. 2^{PROB_BITS} - 1")
-    return constriction.stream.model.Categorical(np.array([ONE - p - 1, p - 1], dtype=np.float64), perfect=False)
+    return constriction.stream.model.Categorical(
+        np.array([ONE - p - 1, p - 1], dtype=np.float64), perfect=False
+    )
 
 
 def encode(bits: Iterable[int], probabilities: Iterable[int]) -> NDArray[np.uint32]:
@@ -40,5 +42,7 @@ def encode(bits: Iterable[int], probabilities: Iterable[int]) -> NDArray[np.uint
 def decode(payload: bytes, probabilities: Iterable[int]) -> list[int]:
     """The decisions that a payload (words, highest byte first, zeros behind it) codes."""
     padded = payload + bytes(-len(payload) % 4 + 8)
-    decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, dtype=">u4").astype(np.uint32))
+    decoder = constriction.stream.queue.RangeDecoder(
+        np.frombuffer(padded, dtype=">u4").astype(np.uint32)
+    )
     return [int(decoder.decode(_model(int(p)))) for p in probabilities]

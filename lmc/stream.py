@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from threading import Lock
 from importlib import import_module
+from threading import Lock
 from typing import Any, Protocol
 
 from lmc import codecs
@@ -32,7 +32,7 @@ from lmc.container import (
     write_frame,
     write_header,
 )
-from lmc.errors import Corrupt, LmcError, ModelMissing
+from lmc.errors import Corrupt, LmcError
 from lmc.pipeline import Pipeline, cores
 
 PIECE = 1 << 20

@@ -145,6 +145,13 @@ def find(wire_id: bytes) -> Model:
     )
 
 
+def name_of(wire_id: bytes) -> str | None:
+    """The name of the model that a compressed file names, installed or known; else None."""
+    names = {bytes.fromhex(e.identity)[:WIRE_ID_BYTES]: e.name for e in known().values()}
+    names.update((model.card.wire_id, model.card.name) for model in _candidates())
+    return names.get(wire_id)
+
+
 def verify(name: str) -> Card:
     """Check the whole of an installed model. Raises ModelMissing, Corrupt or Unsupported."""
     return open_model(name).card

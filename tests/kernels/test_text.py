@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from lmc.kernels import _native, reference_text
 
 
@@ -66,7 +67,14 @@ def test_vocabulary_accepts_a_sorted_table() -> None:
 
 @pytest.mark.parametrize(
     "tokens",
-    [SINGLES[1:], [*SINGLES, b""], [*SINGLES, b"a"], [b"the", *SINGLES], [], [*SINGLES[:-1], b"zz"]],
+    [
+        SINGLES[1:],
+        [*SINGLES, b""],
+        [*SINGLES, b"a"],
+        [b"the", *SINGLES],
+        [],
+        [*SINGLES[:-1], b"zz"],
+    ],
 )
 def test_vocabulary_refuses(tokens: list[bytes]) -> None:
     with pytest.raises(ValueError, match="token table"):
