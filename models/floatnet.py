@@ -118,7 +118,7 @@ class FloatNet:
             )
             q, k, v = (
                 part.reshape(len(tokens), -1, s.head_dim).transpose(0, 1)
-                for part in qkv.split([query, key, key], -1)
+                for part in (qkv[:, :query], qkv[:, query:-key], qkv[:, -key:])
             )
             q, k = site(at + "q", self._rotate(q)), site(at + "k", self._rotate(k))
             v = site(at + "v", v)

@@ -92,7 +92,8 @@ def _q6_k(blocks: Array) -> Floats:
     values = (low | (high << 4)).astype(np.float32) - np.float32(32)
     scales = blocks[:, 192:208].view(np.int8).astype(np.float32)
     step = (_half(blocks, 208) * scales)[:, :, None]
-    return (step * values.reshape(-1, 16, 16)).reshape(-1, 256)
+    scaled: Floats = step * values.reshape(-1, 16, 16)
+    return scaled.reshape(-1, 256)
 
 
 @dataclass(frozen=True)
