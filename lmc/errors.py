@@ -1,7 +1,7 @@
 """What can go wrong, as types that a program can act on.
 
     LmcError                 exit code 1, the root: catch this one
-    ├── Usage                2   options that contradict each other or are out of range
+    ├── Usage                1   options that contradict each other or are out of range
     ├── NotLmc               1   the bytes are of some other format
     ├── Unsupported          1   intact, but made by a newer lmc than this one
     ├── Corrupt              1   damaged, or never valid
@@ -13,7 +13,7 @@
 header whose own checksum is right may be called newer (FORMAT.md, section 1.4).
 
 Only `lmc.cli` prints and exits; it shows `str(error)` as one line and
-`error.hint`, if there is one, as a second.
+`error.hint`, if there is one, as a second. Exit code 2 is its own, for mere warnings.
 """
 
 from __future__ import annotations
@@ -31,8 +31,6 @@ class LmcError(Exception):
 
 class Usage(LmcError):
     """The options make no sense (a level of 12, a mode that does not exist)."""
-
-    exit_code = 2
 
 
 class NotLmc(LmcError):

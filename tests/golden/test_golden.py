@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import re
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -43,25 +44,25 @@ def by_places(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("name", [name for name in ROWS if name.startswith("good")])
 @pytest.mark.parametrize("read", [lmc.decompress, in_pieces, through_file, by_places])
-def test_good(name, read):
+def test_good(name: str, read: Callable[[bytes], bytes]) -> None:
     content = read((HERE / f"{name}.lmc").read_bytes())
     assert sha256(content).hexdigest().startswith(ROWS[name])
 
 
 @pytest.mark.parametrize("name", [name for name in ROWS if not name.startswith("good")])
 @pytest.mark.parametrize("read", [lmc.decompress, through_file])
-def test_refused(name, read):
+def test_refused(name: str, read: Callable[[bytes], bytes]) -> None:
     kind, message = ROWS[name].split(":", 1)
     with pytest.raises(lmc.LmcError, match=re.escape(message.strip())) as caught:
         read((HERE / f"{name}.lmc").read_bytes())
     assert type(caught.value).__name__ == kind
 
 
-def test_each_file_has_its_line():
+def test_each_file_has_its_line() -> None:
     assert {path.stem for path in HERE.glob("*.lmc")} == set(ROWS)
 
 
-def test_the_files_are_what_make_would_make():
+def test_the_files_are_what_make_would_make() -> None:
     """As long as the writer writes what it wrote; drop those that a later encoder betters."""
     spec = importlib.util.spec_from_file_location("make", HERE / "make.py")
     assert spec is not None

@@ -6,6 +6,7 @@ import io
 import random
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -66,7 +67,7 @@ def headers(draw: st.DrawFn) -> Header:
 
 @settings(max_examples=400, deadline=None)
 @given(headers(), st.binary(max_size=20))
-def test_header_round_trip(header, behind):
+def test_header_round_trip(header: Header, behind: bytes) -> None:
     data = write_header(header)
     parsed = parse_header(data + behind)
     assert parsed.length == len(data) <= 300
@@ -78,7 +79,7 @@ def test_header_round_trip(header, behind):
 
 @settings(max_examples=200, deadline=None)
 @given(descriptions(), st.binary(max_size=20))
-def test_block_round_trip(description, behind):
+def test_block_round_trip(description: Description, behind: bytes) -> None:
     data = write_frame(description, b"")
     block = parse_block(data + behind)
     assert block.description == description
@@ -89,26 +90,26 @@ def test_block_round_trip(description, behind):
 
 
 @given(st.integers(0, 15 << 44))
-def test_memory_code_is_tight(size):
+def test_memory_code_is_tight(size: int) -> None:
     declared = memory_size(memory_code(size))
     assert size <= declared <= max(1 << 16, size + size // 8 + 1)
 
 
-def test_memory_codes_rise():
+def test_memory_codes_rise() -> None:
     sizes = [memory_size(code) for code in range(256)]
     assert sizes == sorted(set(sizes))
     assert [memory_code(size) for size in sizes] == list(range(256))
 
 
 @pytest.mark.parametrize("text", ["8000", "ff00", "808080808080808000", "ffffffffffffffffff01"])
-def test_varints_have_one_form(text):
+def test_varints_have_one_form(text: str) -> None:
     fields = bytes.fromhex(text) + bytes(8)
     with pytest.raises(lmc.Corrupt, match="shortest"):
         parse_block(write_block(0x80, fields))
 
 
 @pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
-def test_every_truncation_is_found(path):
+def test_every_truncation_is_found(path: Path) -> None:
     data = path.read_bytes()
     content = lmc.decompress(data)
     ends = 0
@@ -123,7 +124,7 @@ def test_every_truncation_is_found(path):
 
 
 @pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
-def test_every_flipped_bit_is_found(path):
+def test_every_flipped_bit_is_found(path: Path) -> None:
     data = path.read_bytes()
     for position in range(len(data)):
         for bit in range(8):
@@ -207,7 +208,7 @@ def _outcome(data: bytes, cuts: list[int]) -> tuple[str, bytes]:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_fuzz(seed):
+def test_fuzz(seed: int) -> None:
     """Twenty times 500 files, damaged: an error of ours, or the right bytes; never another error.
 
     How the bytes are cut changes neither, and reading by places agrees.
@@ -239,7 +240,7 @@ def test_fuzz(seed):
 
 @settings(max_examples=400, deadline=None)
 @given(st.binary(max_size=60))
-def test_nonsense_is_refused(data):
+def test_nonsense_is_refused(data: bytes) -> None:
     for start in (b"", b"\xacL\r\n", b"\xacL\r\n\x11\x00\x9d\xb0"):
         with pytest.raises(lmc.LmcError):
             lmc.decompress(start + data)
@@ -257,7 +258,7 @@ LIES = {
 
 
 @pytest.mark.parametrize("name", LIES)
-def test_lying_sizes_reserve_nothing(name):
+def test_lying_sizes_reserve_nothing(name: str) -> None:
     def through_places() -> None:
         with lmc.LmcFile(io.BytesIO(LIES[name])) as file:
             file.seek(0)
@@ -282,7 +283,7 @@ def test_lying_sizes_reserve_nothing(name):
         lmc.decompress(LIES[name])
 
 
-def test_a_lying_index_reserves_nothing_and_is_found():
+def test_a_lying_index_reserves_nothing_and_is_found() -> None:
     content = b"content"
     block = write_frame(Description(7, 0, b"", 7, content_check(content)), content)
     start = write_header(Header(True, 1 << 31))
@@ -297,7 +298,7 @@ def test_a_lying_index_reserves_nothing_and_is_found():
             file.read(1)
 
 
-def test_a_memory_limit_is_kept_and_can_be_raised():
+def test_a_memory_limit_is_kept_and_can_be_raised() -> None:
     data = lmc.compress(bytes(1 << 20), 0)
     with pytest.raises(lmc.TooMuchMemory) as caught:
         lmc.decompress(data, memory_limit=1 << 20)
@@ -305,7 +306,7 @@ def test_a_memory_limit_is_kept_and_can_be_raised():
     assert lmc.decompress(data, memory_limit=2 << 20) == bytes(1 << 20)
 
 
-def test_skippable_blocks_are_not_kept():
+def test_skippable_blocks_are_not_kept() -> None:
     reader = Reader()
     size = 50 << 20
     piece = bytes(1 << 20)
@@ -324,7 +325,7 @@ def test_skippable_blocks_are_not_kept():
         reader.next()
 
 
-def test_an_error_stays():
+def test_an_error_stays() -> None:
     decompressor = lmc.Decompressor()
     for _ in range(2):
         with pytest.raises(lmc.NotLmc):
@@ -332,12 +333,12 @@ def test_an_error_stays():
 
 
 @pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
-def test_walking_over_headers_sees_what_reading_sees(path):
+def test_walking_over_headers_sees_what_reading_sees(path: Path) -> None:
     data = path.read_bytes()
     reader = Reader()
     reader.feed(data)
     reader.finish()
-    seen = list(iter(reader.next, None))
+    seen: list[Any] = list(iter(reader.next, None))
     walked = list(walk(io.BytesIO(data), Reader(payloads=False), piece=16))
     assert [type(part) for part in seen] == [type(part) for part in walked]
     assert [part.offset for part in seen] == [part.offset for part in walked]
@@ -345,7 +346,7 @@ def test_walking_over_headers_sees_what_reading_sees(path):
     assert all(data[part.offset :].startswith(b"\xacL\r\n") for part in starts)
 
 
-def test_description_of_no_frame():
+def test_description_of_no_frame() -> None:
     assert write_description(None) == b"\0"
     with pytest.raises(ValueError, match="described"):
         write_description(Description(5, 0, bytes(MAX_PARAMS + 1), 0, 0))

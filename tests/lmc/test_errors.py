@@ -8,7 +8,7 @@ import re
 from lmc import errors
 
 
-def test_the_tree_and_the_exit_codes():
+def test_the_tree_and_the_exit_codes() -> None:
     assert errors.__doc__ is not None
     drawn = dict(re.findall(r"(\w+) +(?:exit code )?(\d)[, ]", errors.__doc__.split("\n\n")[1]))
     kinds = {
@@ -19,7 +19,7 @@ def test_the_tree_and_the_exit_codes():
     assert drawn == kinds
 
 
-def test_every_error_has_a_line_and_perhaps_a_hint():
+def test_every_error_has_a_line_and_perhaps_a_hint() -> None:
     error = errors.TooMuchMemory(5 << 30, 4 << 30)
     assert str(error) == "decoding needs up to 5120 MiB of memory, the limit is 4096 MiB"
     assert "5120 MiB" in error.hint

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import random
+from pathlib import Path
+from typing import BinaryIO, cast
 
 import pytest
 from hypothesis import given, settings
@@ -40,7 +42,7 @@ steps = st.lists(
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(sorted(FILES)), steps)
-def test_reads_like_a_file(name, steps):
+def test_reads_like_a_file(name: str, steps: list[tuple[str, int]]) -> None:
     data, content = FILES[name]
     plain = io.BytesIO(content)
     with lmc.LmcFile(io.BytesIO(data)) as file:
@@ -64,9 +66,10 @@ def test_reads_like_a_file(name, steps):
             assert file.tell() == plain.tell()
 
 
-def test_lines_and_text(tmp_path):
+def test_lines_and_text(tmp_path: Path) -> None:
     path = tmp_path / "lines.lmc"
     with lmc.open(path, "wt", 0, encoding="utf-8", newline="\n") as file:
+        assert not isinstance(file, lmc.LmcFile)
         file.write("ein\nzwei\n¬drei")
     with lmc.open(path) as file:
         assert list(file) == [b"ein\n", b"zwei\n", "¬drei".encode()]
@@ -74,10 +77,11 @@ def test_lines_and_text(tmp_path):
         assert file.readlines() == ["ein\n", "zwei\n", "¬drei"]
 
 
-def test_appending_and_refusing_to_overwrite(tmp_path):
+def test_appending_and_refusing_to_overwrite(tmp_path: Path) -> None:
     path = tmp_path / "a.lmc"
     for mode, content in (("w", b"old"), ("w", b"one"), ("a", b"two"), ("ab", b"")):
         with lmc.open(path, mode, 0) as file:
+            assert isinstance(file, lmc.LmcFile)
             assert file.writable()
             assert not file.readable()
             assert file.mode == "wb"
@@ -85,6 +89,7 @@ def test_appending_and_refusing_to_overwrite(tmp_path):
     with pytest.raises(FileExistsError):
         lmc.open(path, "x")
     with lmc.open(str(path)) as file:
+        assert isinstance(file, lmc.LmcFile)
         assert file.name == str(path)
         assert file.fileno() > 0
         assert file.peek(1).startswith(b"one")
@@ -95,7 +100,7 @@ def test_appending_and_refusing_to_overwrite(tmp_path):
     file.close()
 
 
-def test_what_does_not_go(tmp_path):
+def test_what_does_not_go(tmp_path: Path) -> None:
     with lmc.LmcFile(io.BytesIO(), "w", 0) as file:
         for reading in (file.read, file.readline, file.peek):
             with pytest.raises(io.UnsupportedOperation):
@@ -126,8 +131,8 @@ class Pipe(io.RawIOBase):
         return self.data.read(size)
 
 
-def test_pipes_are_read_but_not_sought():
-    with lmc.LmcFile(Pipe(LONG)) as file:
+def test_pipes_are_read_but_not_sought() -> None:
+    with lmc.LmcFile(cast(BinaryIO, Pipe(LONG))) as file:
         assert not file.seekable()
         assert file.read(10) == LINES[:10]
         with pytest.raises(io.UnsupportedOperation):
@@ -135,7 +140,7 @@ def test_pipes_are_read_but_not_sought():
         assert file.read() == LINES[10:]
 
 
-def test_a_cut_file_is_not_taken_for_a_whole_one():
+def test_a_cut_file_is_not_taken_for_a_whole_one() -> None:
     for cut in random.Random(2).sample(range(len(LONG)), 50):
         with lmc.LmcFile(io.BytesIO(LONG[:cut])) as file, pytest.raises(lmc.LmcError):
             file.read()
@@ -143,7 +148,7 @@ def test_a_cut_file_is_not_taken_for_a_whole_one():
             file.seek(0)
 
 
-def test_seeking_opens_only_the_frame_it_needs():
+def test_seeking_opens_only_the_frame_it_needs() -> None:
     damaged = bytearray(LONG)
     damaged[100] ^= 1
     with lmc.LmcFile(io.BytesIO(damaged)) as file:

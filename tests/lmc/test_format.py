@@ -14,7 +14,7 @@ TEXT = (Path(__file__).parents[2] / "FORMAT.md").read_text()
 EXAMPLES = re.findall(r'`content: "(.*?)"`:\n\n```\n(.*?)```', TEXT, re.S)
 
 
-def test_wire_ids_are_only_ever_appended_to():
+def test_wire_ids_are_only_ever_appended_to() -> None:
     assert BY_NUMBER == {
         0: ("stored", "raw"),
         1: ("bytes-fast", "text"),
@@ -23,21 +23,21 @@ def test_wire_ids_are_only_ever_appended_to():
     }
 
 
-def test_the_method_table_is_the_codec_table():
+def test_the_method_table_is_the_codec_table() -> None:
     rows = re.findall(r"^\| (\d+) \| ([a-z-]+) \|", TEXT[TEXT.index("## 5") :], re.M)
     assert {int(number): name for number, name in rows} == {
         number: name for number, (name, _) in BY_NUMBER.items()
     }
 
 
-def test_there_are_examples():
+def test_there_are_examples() -> None:
     assert len(EXAMPLES) == 3
 
 
 @pytest.mark.parametrize(("content", "dump"), EXAMPLES)
-def test_example(content, dump):
+def test_example(content: str, dump: str) -> None:
     data = b"".join(
-        bytes.fromhex(re.match(r"([0-9A-F]{2} ?)+", line)[0]) for line in dump.splitlines()
+        bytes.fromhex(re.findall(r"^(?:[0-9A-F]{2} ?)+", line)[0]) for line in dump.splitlines()
     )
     assert lmc.decompress(data) == content.encode()
     if data[4] == 0x01:

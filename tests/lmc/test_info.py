@@ -16,7 +16,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("good-*.lmc")), ids=lambda path: path.stem)
-def test_sizes_add_up(path):
+def test_sizes_add_up(path: Path) -> None:
     data = path.read_bytes()
     info = lmc.inspect(io.BytesIO(data))
     assert info.compressed_size == len(data)
@@ -27,7 +27,7 @@ def test_sizes_add_up(path):
         assert member.overhead > 0
 
 
-def test_a_long_member():
+def test_a_long_member() -> None:
     content = bytes(2 * MIN_FRAME_SIZE + 5)
     data = lmc.compress(content, 0, frame_size=MIN_FRAME_SIZE)
     info = lmc.inspect(io.BytesIO(data))
@@ -48,7 +48,7 @@ def test_a_long_member():
     assert parsed["methods"] == {"stored": len(content)}
 
 
-def test_neither_model_nor_method_nor_memory_is_needed_to_list():
+def test_neither_model_nor_method_nor_memory_is_needed_to_list() -> None:
     description = Description(9, 200, b"\x01\x02", 2, 0)
     data = write_header(Header(False, 1 << 40, bytes(8), description)) + b"??"
     info = lmc.inspect(io.BytesIO(data))
@@ -58,18 +58,18 @@ def test_neither_model_nor_method_nor_memory_is_needed_to_list():
     assert info.memory == 1 << 40
 
 
-def test_cut_files_are_not_listed():
+def test_cut_files_are_not_listed() -> None:
     data = lmc.compress(bytes(300000), 0, frame_size=MIN_FRAME_SIZE)
     for cut in (0, 5, 20, 1000, 70000, len(data) - 1):
         with pytest.raises((lmc.Truncated, lmc.NotLmc)):
             lmc.inspect(io.BytesIO(data[:cut]))
 
 
-def test_an_empty_file_has_no_ratio():
+def test_an_empty_file_has_no_ratio() -> None:
     assert lmc.inspect(io.BytesIO(lmc.compress(b""))).ratio is None
 
 
-def test_streams_cannot_be_listed():
+def test_streams_cannot_be_listed() -> None:
     class Pipe(io.BytesIO):
         def seekable(self) -> bool:
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import pytest
 
@@ -17,11 +18,11 @@ def job(number: int) -> int:
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 10])
-def test_order(width):
+def test_order(width: int) -> None:
     pipeline: Pipeline[int] = Pipeline(width)
     out = []
     for number in range(5):
-        pipeline.put(lambda number=number: job(number))
+        pipeline.put(partial(job, number))
         result = pipeline.get()
         assert (result is None) == (number + 1 < width)
         out += [] if result is None else [result]
@@ -30,16 +31,16 @@ def test_order(width):
 
 
 @pytest.mark.parametrize("width", [1, 3])
-def test_errors_come_at_their_place(width):
+def test_errors_come_at_their_place(width: int) -> None:
     pipeline: Pipeline[int] = Pipeline(width)
     for number in (4, 5):
-        pipeline.put(lambda number=number: job(number))
+        pipeline.put(partial(job, number))
     assert pipeline.get(drain=True) == 4
     with pytest.raises(ValueError, match="five"):
         pipeline.get(drain=True)
     assert pipeline.get(drain=True) is None
 
 
-def test_cores():
+def test_cores() -> None:
     assert cores(3) == 3
     assert cores(0) >= 1
