@@ -25,7 +25,7 @@ from lmc.models.safetensors import Safetensors
 from lmc.models.tokenizer import Tokenizer, TokenTable
 
 if TYPE_CHECKING:
-    from lmc.kernels._native import Network
+    from lmc.kernels._native import Network, Vocabulary
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
@@ -152,7 +152,7 @@ class Model:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The token table as the native loops walk it."""
-        from lmc.kernels import Vocabulary
+        from lmc.kernels._native import Vocabulary
 
         return Vocabulary(self.tensors["tokens.bytes"], self.tensors["tokens.offsets"])
 
@@ -164,7 +164,7 @@ class Model:
     def network(self, threads: int) -> Network:
         """The integer network, made at the first call for each thread count."""
         if threads not in self._networks:
-            from lmc.kernels._native import Network
+            from lmc.kernels._native import Network, Vocabulary
 
             self._networks[threads] = Network(
                 dict(self.tensors), asdict(self.card.architecture), threads

@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -102,10 +103,8 @@ def test_damage_never_crashes(model: Model) -> None:
         if payload:
             payload[rng.randrange(len(payload))] ^= 1 << rng.randrange(8)
         damaged = Frame(frame.method, frame.params, bytes(payload))
-        try:
+        with suppress(Corrupt):
             assert back(damaged, len(data), model) != data
-        except Corrupt:
-            pass
 
 
 @pytest.mark.parametrize("params", [b"", b"\0\0", b"\0\xff\xff", b"\xff\x01\x00", b"\0\0\0\0"])
