@@ -47,7 +47,9 @@ def random_model(shape: dict[str, int], seed: int = 0) -> Tensors:
     matrix("embed", shape["vocab"] + shape["extra"], shape["dim"], 28)
     for i in range(shape["layers"]):
         norm(f"layers.{i}.attn_norm")
-        matrix(f"layers.{i}.qkv", width + 2 * shape["kv_heads"] * shape["head_dim"], shape["dim"], 33)
+        matrix(
+            f"layers.{i}.qkv", width + 2 * shape["kv_heads"] * shape["head_dim"], shape["dim"], 33
+        )
         matrix(f"layers.{i}.out", shape["dim"], width, 34)
         norm(f"layers.{i}.ffn_norm")
         matrix(f"layers.{i}.gate_up", 2 * shape["hidden"], shape["dim"], 33)
@@ -56,7 +58,9 @@ def random_model(shape: dict[str, int], seed: int = 0) -> Tensors:
     t["head.scale"] = t["embed.scale"][: shape["vocab"]].copy()
     t["head.exponent"] = np.array([32], np.int32)
     half = shape["head_dim"] // 2
-    t["rotary.frequency"] = np.array([(1 << 61) >> (i * 16 // half) for i in range(half)], np.uint64)
+    t["rotary.frequency"] = np.array(
+        [(1 << 61) >> (i * 16 // half) for i in range(half)], np.uint64
+    )
     return t
 
 
@@ -82,7 +86,9 @@ def check(tensors: Tensors, shape: dict[str, int], network: native.Network) -> N
         sys.exit("the kernels disagree: nothing was timed")
 
 
-def timed(network: native.Network, lanes: int, rows: int, window: int, vocab: int) -> dict[str, float]:
+def timed(
+    network: native.Network, lanes: int, rows: int, window: int, vocab: int
+) -> dict[str, float]:
     """Decodes `lanes` lanes in lockstep, or feeds `rows` tokens of one lane, at a full window."""
     cache = native.Cache(network, lanes, window, 0, 128)
     rng = np.random.default_rng(2)

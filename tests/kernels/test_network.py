@@ -35,7 +35,9 @@ class Generator:
         """Integers in [low, high], in C order."""
         span = high - low + 1
         n = int(np.prod(shape))
-        return np.array([low + d % span for d in self.draw(n)], np.int64).astype(kind).reshape(shape)
+        return (
+            np.array([low + d % span for d in self.draw(n)], np.int64).astype(kind).reshape(shape)
+        )
 
 
 CONFIG = {
@@ -145,7 +147,9 @@ def test_any_division_of_the_work(variant: str, threads: int) -> None:
 
     want = expected(tensors, config, [0] * anchor + [3] * steps, head + each[3], window, anchor)
     cache = start()
-    lockstep = np.stack([feed(cache, [(i, each[i][s]) for i in range(lanes)]) for s in range(steps)])
+    lockstep = np.stack(
+        [feed(cache, [(i, each[i][s]) for i in range(lanes)]) for s in range(steps)]
+    )
     np.testing.assert_array_equal(lockstep[:, 3], want[anchor:])
 
     whole = feed(start(), [(i, t) for i in range(lanes) for t in each[i]])
@@ -307,21 +311,34 @@ def test_missing_tensors_are_refused() -> None:
             native.Network(less, CONFIG)
 
 
-def test_a_sum_that_could_overflow_is_refused() -> None:
-    """65,504 channels of 127 pass 2^30 / 127 with every weight at 127."""
-    config = CONFIG | {"dim": 8}
-    tensors = model(config, bias=False)
-    wide = 65504
-    tensors["final_norm.source"] = np.zeros(wide, np.int32)
-    tensors["final_norm.gain"] = np.ones(wide, np.int32)
-    tensors["head.weight"][:] = 127
-    if 127 * 127 * wide >= 1 << 30:
-        with pytest.raises(ValueError, match="overflow"):
-            native.Network(tensors, config)
+def test_the_widest_sum() -> None:
+    """65,504 inputs of the largest magnitude stay below the bound of 2^30; more are refused."""
+    config = CONFIG | {"dim": 8, "vocab": 5}
+
+    def wide(n: int) -> Tensors:
+        tensors = model(config, bias=False)
+        tensors["final_norm.source"] = np.zeros(n, np.int32)
+        tensors["final_norm.gain"] = np.full(n, (1 << 31) - 1, np.int32)
+        tensors["head.weight"][:] = [[127], [-127], [1], [126], [0]]
+        return tensors
+
+    want = expected(wide(65504), config, [0], [3], 4, 0)
+    for variant in VARIANTS:
+        network = native.Network(wide(65504), config, threads=1, variant=variant)
+        got = network.forward(
+            native.Cache(network, 1, 4), np.zeros(1, np.int32), np.full(1, 3, np.int32)
+        )
+        np.testing.assert_array_equal(got, want)
+    with pytest.raises(ValueError, match="final_norm"):
+        native.Network(wide(65505), config)
+    big = np.full((1, 70000), 127, np.int64)
+    with pytest.raises(ValueError, match="overflow"):
+        ref.matrix(big, np.ones(1, np.int64), 30)
 
 
 @pytest.mark.parametrize(
-    "change", [{"dim": 0}, {"head_dim": 40}, {"heads": 3}, {"layers": -1}, {"eps": -1}, {"hidden": 1 << 20}]
+    "change",
+    [{"dim": 0}, {"head_dim": 40}, {"heads": 3}, {"layers": -1}, {"eps": -1}, {"hidden": 1 << 20}],
 )
 def test_impossible_architectures_are_refused(change: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"range|multiple"):
