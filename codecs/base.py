@@ -8,10 +8,14 @@ could not make smaller.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from lmc.errors import Usage
+
+Report = Callable[[int], object]
+"""Called now and then, from the thread that works, with the bytes of the frame that are done."""
 
 LEVELS = range(10)
 DEFAULT_LEVEL = 6
@@ -82,7 +86,10 @@ class Codec(Protocol):
         Raises ModelMissing if the settings ask for a model that is not installed.
         """
 
-    def encode_frame(self, data: bytes | memoryview, settings: Settings) -> Frame:
+    def pieces(self, data: bytes, settings: Settings) -> list[int]:
+        """Sizes of the runs of `data` (1 byte or more) that had better be frames of their own."""
+
+    def encode_frame(self, data: bytes, settings: Settings, report: Report | None) -> Frame:
         """Encode content of 1 byte or more. A function of its arguments, `threads` apart."""
 
     def decode_frame(
@@ -93,6 +100,7 @@ class Codec(Protocol):
         size: int,
         model: object | None,
         threads: int,
+        report: Report | None,
     ) -> bytes:
         """Return the content, of `size` bytes; `model` is what the member's header names.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lmc.codecs.base import Frame, Plan, Settings
+from lmc.codecs.base import Frame, Plan, Report, Settings
 from lmc.errors import Corrupt
 
 STORED = 0
@@ -13,13 +13,24 @@ def plan(settings: Settings) -> Plan:
     return Plan()
 
 
-def encode_frame(data: bytes | memoryview, settings: Settings) -> Frame:
+def pieces(data: bytes, settings: Settings) -> list[int]:
+    """One frame is as good as several."""
+    return [len(data)]
+
+
+def encode_frame(data: bytes, settings: Settings, report: Report | None = None) -> Frame:
     """The payload is the content."""
-    return Frame(STORED, b"", bytes(data))
+    return Frame(STORED, b"", data)
 
 
 def decode_frame(
-    method: int, params: bytes, payload: bytes, size: int, model: object | None, threads: int
+    method: int,
+    params: bytes,
+    payload: bytes,
+    size: int,
+    model: object | None,
+    threads: int,
+    report: Report | None = None,
 ) -> bytes:
     """The content is the payload; raises Corrupt if it has parameters or another size."""
     if params or len(payload) != size:

@@ -299,8 +299,10 @@ class ReferenceNetwork:
 
     def _matrix(self, name: str, norm: str | None = None) -> Matrix:
         tied = f"{name}.weight" not in self.tensors
-        weight = self._ints("embed.weight")[: self.config["vocab"]] if tied else self._ints(
-            f"{name}.weight"
+        weight = (
+            self._ints("embed.weight")[: self.config["vocab"]]
+            if tied
+            else self._ints(f"{name}.weight")
         )
         return matrix(
             weight,

@@ -14,8 +14,7 @@ from lmc.container import (
     SkippablePart,
     walk,
 )
-from lmc.errors import LmcError, Usage
-from lmc.stream import find_model
+from lmc.errors import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +142,9 @@ def _member(part: MemberStart) -> MemberInfo:
 
 
 def _model_name(identity: bytes | None) -> str | None:
-    try:
-        return None if identity is None else str(find_model(identity).name)
-    except LmcError:
+    """The name that the registry knows the model by; None if it does not."""
+    if identity is None:
         return None
+    from lmc.models import registry
+
+    return registry.name_of(identity)

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from importlib.util import find_spec
+from threading import Lock
 from typing import Any, Protocol
 
 from lmc import codecs
-from lmc.codecs.base import DEFAULT_FRAME_SIZE, DEFAULT_LEVEL, Frame, Plan, Settings
+from lmc.codecs.base import DEFAULT_FRAME_SIZE, DEFAULT_LEVEL, Frame, Plan, Report, Settings
 from lmc.container import (
     DEFAULT_MEMORY_LIMIT,
     Description,
@@ -32,7 +32,7 @@ from lmc.container import (
     write_frame,
     write_header,
 )
-from lmc.errors import Corrupt, LmcError, ModelMissing
+from lmc.errors import Corrupt, LmcError
 from lmc.pipeline import Pipeline, cores
 
 PIECE = 1 << 20
@@ -41,7 +41,8 @@ PIECE = 1 << 20
 Bytes = bytes | bytearray | memoryview
 
 Progress = Callable[[int, int | None], None]
-"""Called with (bytes of the source done, bytes in all or None) after each piece."""
+"""Called with (bytes of the source that are coded, bytes in all or None), from any thread, but
+from one at a time."""
 
 
 class Source(Protocol):
@@ -62,6 +63,31 @@ class Totals:
 
     read: int
     written: int
+
+
+class Meter:
+    """Adds up what frames that are worked on at the same time have done."""
+
+    def __init__(self, progress: Progress | None, total: int | None) -> None:
+        self._progress = progress
+        self._total = total
+        self._done = 0
+        self._lock = Lock()
+
+    def part(self, weight: int, size: int) -> Report:
+        """A report for a frame of `size` bytes of content that counts for `weight`."""
+        before = 0
+
+        def report(done: int) -> None:
+            nonlocal before
+            with self._lock:
+                now = weight * done // size
+                self._done += now - before
+                before = now
+                if self._progress:
+                    self._progress(self._done, self._total)
+
+        return report
 
 
 # ---- to the compressed side ----------------------------------------------------------------------
@@ -97,8 +123,10 @@ class Compressor:
         model: str | None = None,
         threads: int = 0,
         frame_size: int = DEFAULT_FRAME_SIZE,
+        meter: Meter | None = None,
     ) -> None:
         self._settings = Settings(level, model, threads, frame_size)
+        self._meter = meter or Meter(None, None)
         self._plan = codecs.plan(self._settings)
         size = self._settings.frame_size  # of a frame, and of its payload at most
         self._memory = _memory(self._plan, size, size)
@@ -120,8 +148,9 @@ class Compressor:
             rest = rest[taken:]
             if not self._index:
                 out.append(self._long_header())
-            self._frames.put(self._job())
-            out += self._finished()
+            for job in self._jobs():
+                self._frames.put(job)
+                out += self._finished()
         self._pending += rest
         return b"".join(out)
 
@@ -130,26 +159,35 @@ class Compressor:
         if self._flushed:
             raise ValueError("the compressor has been flushed")
         self._flushed = True
-        if self._index:
-            self._frames.put(self._job())
-            return b"".join([*self._finished(drain=True), write_end(bytes(self._index))])
-        if not self._pending:
+        if not self._pending and not self._index:
             return write_header(Header(False, 0))
-        frame, description = self._job()()
-        memory = _memory(frame, description.size, description.payload_size)
-        header = Header(False, memory, frame.model, description)
-        return write_header(header) + frame.payload
+        jobs = self._jobs()
+        if len(jobs) == 1 and not self._index:
+            frame, description = jobs[0]()
+            memory = _memory(frame, description.size, description.payload_size)
+            return write_header(Header(False, memory, frame.model, description)) + frame.payload
+        out = [] if self._index else [self._long_header()]
+        for job in jobs:
+            self._frames.put(job)
+            out += self._finished()
+        return b"".join([*out, *self._finished(drain=True), write_end(bytes(self._index))])
 
     def _long_header(self) -> bytes:
         header = write_header(Header(True, self._memory, self._plan.model))
         self._index += varint(len(header))
         return header
 
-    def _job(self) -> Callable[[], _Encoded]:
-        """Something that encodes the pending content, which is no longer pending."""
+    def _jobs(self) -> list[Callable[[], _Encoded]]:
+        """What encodes the pending content, which is no longer pending, frame by frame."""
         content = bytes(self._pending)
         self._pending = bytearray()
-        return partial(_encode, content, self._settings)
+        jobs: list[Callable[[], _Encoded]] = []
+        start = 0
+        for size in codecs.pieces(content, self._settings):
+            piece = content[start : start + size]
+            jobs.append(partial(_encode, piece, self._settings, self._meter.part(size, size)))
+            start += size
+        return jobs
 
     def _finished(self, *, drain: bool = False) -> list[bytes]:
         out = []
@@ -164,8 +202,9 @@ class Compressor:
 _Encoded = tuple[Frame, Description]
 
 
-def _encode(content: bytes, settings: Settings) -> _Encoded:
-    frame = codecs.encode_frame(content, settings)
+def _encode(content: bytes, settings: Settings, report: Report) -> _Encoded:
+    frame = codecs.encode_frame(content, settings, report)
+    report(len(content))
     check = content_check(content)
     return frame, Description(len(content), frame.method, frame.params, len(frame.payload), check)
 
@@ -185,13 +224,12 @@ def compress_stream(
         model=settings.model,
         threads=settings.threads,
         frame_size=settings.frame_size,
+        meter=Meter(progress, size_hint),
     )
     read = written = 0
     while data := src.read(PIECE):
         read += len(data)
         written += _write(dst, compressor.compress(data))
-        if progress:
-            progress(read, size_hint)
     return Totals(read, written + _write(dst, compressor.flush()))
 
 
@@ -284,8 +322,14 @@ class Decoder:
     """
 
     def __init__(
-        self, *, memory_limit: int | None = None, threads: int = 0, parallel: bool = False
+        self,
+        *,
+        memory_limit: int | None = None,
+        threads: int = 0,
+        parallel: bool = False,
+        meter: Meter | None = None,
     ) -> None:
+        self._meter = meter or Meter(None, None)
         self._limit = DEFAULT_MEMORY_LIMIT if memory_limit is None else memory_limit
         self.reader = Reader(memory_limit=self._limit)
         self.ended = False  # just behind a member
@@ -334,7 +378,9 @@ class Decoder:
             self._frames.width = width if several else 1
         elif isinstance(part, FramePart) and part.payload is not None:
             threads = self._threads if self._frames.width == 1 else 1
-            self._frames.put(partial(decode, part.description, part.payload, self._model, threads))
+            about = part.description
+            report = self._meter.part(about.payload_size, about.size)
+            self._frames.put(partial(decode, about, part.payload, self._model, threads, report))
         if part is not None:
             self.ended = isinstance(part, MemberEnd)
 
@@ -359,15 +405,14 @@ def decompress_stream(
     """Decompress all members of src. A frame is written only when its checksum was found right;
     an error may come after right frames were written. Raises every kind of LmcError but Usage.
     size_hint: the size of the file, for `progress`."""
-    decoder = Decoder(memory_limit=memory_limit, threads=threads, parallel=True)
+    meter = Meter(progress, size_hint)
+    decoder = Decoder(memory_limit=memory_limit, threads=threads, parallel=True, meter=meter)
     read = written = 0
     while data := src.read(PIECE):
         read += len(data)
         decoder.reader.feed(data)
         while (content := decoder.next()) is not None:
             written += _write(dst, content)
-        if progress:
-            progress(read, size_hint)
     decoder.reader.finish()
     while (content := decoder.next()) is not None:
         written += _write(dst, content)
@@ -399,13 +444,21 @@ def verify_stream(
     )
 
 
-def decode(description: Description, payload: bytes, model: object | None, threads: int) -> bytes:
+def decode(
+    description: Description,
+    payload: bytes,
+    model: object | None,
+    threads: int,
+    report: Report | None = None,
+) -> bytes:
     """Decode one frame and verify its content; raises Corrupt or Unsupported."""
     content = codecs.decode_frame(
-        description.method, description.params, payload, description.size, model, threads
+        description.method, description.params, payload, description.size, model, threads, report
     )
     if len(content) != description.size or content_check(content) != description.check:
         raise Corrupt("the checksum of the content is wrong")
+    if report:
+        report(len(content))
     return content
 
 
@@ -416,6 +469,4 @@ def find_model(identity: bytes | None) -> Any:
     """
     if identity is None:
         return None
-    if not find_spec("lmc.models.registry"):
-        raise ModelMissing(f"model {identity.hex()} is not installed")
     return import_module("lmc.models.registry").find(identity)

@@ -21,12 +21,12 @@ from lmc.models.tokenizer import Tokenizer, TokenTable, prepare
 if TYPE_CHECKING:
     from torch import Tensor
 
-WINDOW = 512  # tokens of one calibration sequence
+WINDOW = 256  # tokens of one calibration sequence
 WINDOWS = 8
 HEADROOM = 4.0  # how much larger than on the calibration text the residual stream may become
 RESIDUAL_LIMIT = 16383.0  # of the integer network's residual stream
-SAMPLES = 512  # tokens that the balance is computed from
-STEPS = 120  # of the gradient descent for each layer
+SAMPLES = 640  # tokens that the balance is computed from
+STEPS = 100  # of the gradient descent for each layer
 
 
 def sequences(checkpoint: Checkpoint, windows: int) -> list[Tensor]:
@@ -98,7 +98,7 @@ def calibrate(checkpoint: Checkpoint, progress: Progress = lambda _line: None) -
         if name.endswith(".down"):
             hidden.setdefault(name, []).append(x)
         if name == "residual":
-            largest = max(largest, x.abs().max().item())
+            largest = max(largest, float(np.abs(rotate(x.double().numpy())).max()))
         return x
 
     weights = from_checkpoint(checkpoint)
@@ -106,13 +106,19 @@ def calibrate(checkpoint: Checkpoint, progress: Progress = lambda _line: None) -
     texts = sequences(checkpoint, WINDOWS)
     candidates = sorted(checkpoint.specials)[:4] or [0]
     progress("choosing the token that begins a text")
-    begin = min(
-        candidates, key=lambda first: sum(net.losses(ids, first).sum().item() for ids in texts[:2])
-    )
+    if len(candidates) > 1:
+
+        def loss(first: int) -> float:
+            return sum(float(net.losses(ids, first).sum()) for ids in texts[:2])
+
+        begin = min(candidates, key=loss)
+    else:
+        begin = candidates[0]
     hidden.clear()
     for i, ids in enumerate(texts):
         progress(f"calibrating, text {i + 1} of {len(texts)}")
-        net.losses(ids, begin)
+        with torch.inference_mode():
+            net.hidden(torch.cat([torch.tensor([begin]), ids[:-1]]))
     balance = []
     for i in range(checkpoint.shape.layers):
         progress(f"balancing layer {i + 1} of {checkpoint.shape.layers}")

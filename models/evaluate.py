@@ -68,9 +68,7 @@ def float_bits(checkpoint: Checkpoint, recipe: Recipe, ids: Ids) -> float:
     """
     import torch
 
-    _text, spelled = prepare(
-        checkpoint.tokenizer_json, checkpoint.shape.vocab, checkpoint.specials
-    )
+    _text, spelled = prepare(checkpoint.tokenizer_json, checkpoint.shape.vocab, checkpoint.specials)
     keep = torch.tensor([bool(token) for token in spelled])
     net = FloatNet(checkpoint.shape, from_checkpoint(checkpoint))
     tokens = torch.from_numpy(ids.astype(np.int64))

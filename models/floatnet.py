@@ -6,6 +6,7 @@ activations imitated. torch is imported inside the functions: nothing else in lm
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Array = npt.NDArray[Any]
+LOG2E = math.log2(math.e)
 # Called with a site's name and its input [tokens, channels]; what it returns is used instead.
 Site = Callable[[str, "Tensor"], "Tensor"]
 
@@ -40,38 +42,48 @@ def from_checkpoint(checkpoint: Checkpoint) -> dict[str, Array]:
 
 
 def from_integers(tensors: Mapping[str, Array], shape: Shape) -> dict[str, Array]:
-    """The weights that the tensors of a model file stand for (split channels put together)."""
+    """The weights that the tensors of a model file stand for: split channels put together,
+    the factors that the integer network wants in q and head taken out."""
+
+    def real(name: str, part: str) -> Array:
+        integers = tensors[f"{name}.{part}"].astype(np.float64)
+        return np.ldexp(integers, -int(tensors[f"{name}.exponent"][0]))
 
     def rows(name: str) -> Array:
-        scale = np.ldexp(tensors[name + ".scale"].astype(np.float64), -int(tensors[name + ".exponent"][0]))
-        return (tensors[name + ".weight"] * scale[:, None]).astype(np.float32)
+        weight: Array = tensors[f"{name}.weight"]
+        return (weight * real(name, "scale")[:, None]).astype(np.float32)
 
     def gain(name: str) -> Array:
-        value = np.ldexp(tensors[name + ".gain"].astype(np.float64), -int(tensors[name + ".exponent"][0]))
         whole = np.zeros(shape.dim)
-        np.add.at(whole, tensors[name + ".source"], value)
+        np.add.at(whole, tensors[name + ".source"], real(name, "gain"))
         return whole.astype(np.float32)
 
     out: dict[str, Array] = {"embed": rows("embed"), "final_norm": gain("final_norm")}
     vocab = len(tensors["tokens.offsets"]) - 1
-    out["head"] = rows("head") if "head.weight" in tensors else out["embed"][:vocab]
+    out["head"] = rows("head") / LOG2E if "head.weight" in tensors else out["embed"][:vocab]
+    query = shape.heads * shape.head_dim
     for i in range(shape.layers):
         at = f"layers.{i}."
         for name in ("attn_norm", "ffn_norm"):
             out[at + name] = gain(at + name)
         for name in ("qkv", "out", "gate_up", "down"):
             out[at + name] = rows(at + name)
+        out[at + "qkv"][:query] *= math.sqrt(shape.head_dim) / LOG2E
     return out
 
 
 class FloatNet:
     """A Llama-family transformer with `weights` as `from_checkpoint` names them."""
 
-    def __init__(self, shape: Shape, weights: Mapping[str, Array], site: Site | None = None) -> None:
+    def __init__(
+        self, shape: Shape, weights: Mapping[str, Array], site: Site | None = None
+    ) -> None:
         import torch
 
         self.shape = shape
-        self.weights = {name: torch.from_numpy(np.ascontiguousarray(w)) for name, w in weights.items()}
+        self.weights = {
+            name: torch.from_numpy(np.ascontiguousarray(w)) for name, w in weights.items()
+        }
         self.site: Site = site or (lambda _name, x: x)
 
     def _norm(self, x: Tensor, name: str) -> Tensor:
@@ -101,10 +113,12 @@ class FloatNet:
         query, key = s.heads * s.head_dim, s.kv_heads * s.head_dim
         for i in range(s.layers):
             at = f"layers.{i}."
-            qkv = functional.linear(self._norm(x, at + "attn_norm"), w[at + "qkv"], w.get(at + "bias"))
+            qkv = functional.linear(
+                self._norm(x, at + "attn_norm"), w[at + "qkv"], w.get(at + "bias")
+            )
             q, k, v = (
                 part.reshape(len(tokens), -1, s.head_dim).transpose(0, 1)
-                for part in qkv.split([query, key, key], -1)
+                for part in (qkv[:, :query], qkv[:, query:-key], qkv[:, -key:])
             )
             q, k = site(at + "q", self._rotate(q)), site(at + "k", self._rotate(k))
             v = site(at + "v", v)
@@ -113,7 +127,9 @@ class FloatNet:
             )[0]
             mixed = site(at + "out", mixed.transpose(0, 1).reshape(len(tokens), query))
             x = x + functional.linear(mixed, w[at + "out"])
-            gate, up = functional.linear(self._norm(x, at + "ffn_norm"), w[at + "gate_up"]).chunk(2, -1)
+            gate, up = functional.linear(self._norm(x, at + "ffn_norm"), w[at + "gate_up"]).chunk(
+                2, -1
+            )
             x = x + functional.linear(site(at + "down", functional.silu(gate) * up), w[at + "down"])
             site("residual", x)
         hidden: torch.Tensor = self._norm(x, "final_norm")

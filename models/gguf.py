@@ -27,8 +27,8 @@ Floats = npt.NDArray[np.float32]
 MAGIC = b"GGUF"
 STRING, ARRAY = 8, 9
 # Metadata value types: number on the wire -> struct code.
-SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-CONTROL_TOKEN, UNUSED_TOKEN, UNKNOWN_TOKEN, USER_TOKEN = 3, 5, 2, 4
+SCALARS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))
+NO_TEXT = (2, 3, 5)  # token types: unknown, control, unused
 
 
 # --- block formats: uint8[blocks, bytes a block] -> float32[blocks, values a block] ---
@@ -92,7 +92,8 @@ def _q6_k(blocks: Array) -> Floats:
     values = (low | (high << 4)).astype(np.float32) - np.float32(32)
     scales = blocks[:, 192:208].view(np.int8).astype(np.float32)
     step = (_half(blocks, 208) * scales)[:, :, None]
-    return (step * values.reshape(-1, 16, 16)).reshape(-1, 256)
+    scaled: Floats = step * values.reshape(-1, 16, 16)
+    return scaled.reshape(-1, 256)
 
 
 @dataclass(frozen=True)
@@ -312,11 +313,7 @@ class GgufCheckpoint(Checkpoint):
 
     def _specials(self) -> frozenset[int]:
         kinds = self.file.field("tokenizer.ggml.token_type", list)
-        return frozenset(
-            i
-            for i, kind in enumerate(kinds)
-            if kind in (CONTROL_TOKEN, UNUSED_TOKEN, UNKNOWN_TOKEN)
-        )
+        return frozenset(i for i, kind in enumerate(kinds) if kind in NO_TEXT)
 
     def load(self, name: str) -> Floats | None:
         if name in WHOLE:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from lmc.models.safetensors import Safetensors
 from lmc.models.tokenizer import Tokenizer, TokenTable
 
 if TYPE_CHECKING:
-    from lmc.kernels._native import Network
+    from lmc.kernels._native import Network, Vocabulary
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
@@ -133,6 +134,7 @@ class Model:
     def __init__(self, card: Card, tensors: Tensors) -> None:
         self.card = card
         self.tensors = tensors
+        self.lock = Lock()  # of its networks, which serve one caller at a time
         self._networks: dict[int, Network] = {}
 
     @cached_property
@@ -147,10 +149,22 @@ class Model:
             self.table, self.tensors["tokenizer.json"].tobytes(), self.tensors["tokenizer.ids"]
         )
 
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The token table as the native loops walk it."""
+        from lmc.kernels._native import Vocabulary
+
+        return Vocabulary(self.tensors["tokens.bytes"], self.tensors["tokens.offsets"])
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the open model takes at most: its file and the packed weights."""
+        return 5 * sum(tensor.nbytes for tensor in self.tensors.values()) // 2
+
     def network(self, threads: int) -> Network:
         """The integer network, made at the first call for each thread count."""
         if threads not in self._networks:
-            from lmc.kernels._native import Network
+            from lmc.kernels._native import Network, Vocabulary
 
             self._networks[threads] = Network(
                 dict(self.tensors), asdict(self.card.architecture), threads

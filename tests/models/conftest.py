@@ -11,7 +11,7 @@ import pytest
 TEXT = (
     "It was the first warm evening of the year, and the whole street had come out of doors. "
     "for i in range(10):\n    print(i, values[i] * 2)\n"
-    "{\"name\": \"Ada\", \"born\": 1815, \"known for\": [\"notes\", \"numbers\"]}\n"
+    '{"name": "Ada", "born": 1815, "known for": ["notes", "numbers"]}\n'
     "Über den Dächern lag noch Licht; the café was full. 12345 + 678 = 13023\n"
 ) * 20
 SPECIALS = ["<|endoftext|>", "<|im_start|>"]

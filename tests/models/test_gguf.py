@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -44,15 +45,11 @@ def test_the_tokenizer_is_the_one_it_was_made_from(tiny: Path, tiny_gguf: Path, 
 
 @pytest.mark.parametrize("name", sorted(PRETOKENIZERS))
 def test_every_pretokenizer_loads_and_keeps_the_text(name: str, text: str) -> None:
-    import json
-
-    from tokenizers.pre_tokenizers import PreTokenizer
-
     from tokenizers import Tokenizer
 
     tree = {"version": "1.0", "pre_tokenizer": PRETOKENIZERS[name], "added_tokens": []}
     tree["model"] = {"type": "BPE", "vocab": {"a": 0}, "merges": []}
-    splitter: PreTokenizer = Tokenizer.from_str(json.dumps(tree)).pre_tokenizer
+    splitter = Tokenizer.from_str(json.dumps(tree)).pre_tokenizer
     spans = [span for _piece, span in splitter.pre_tokenize_str(text)]
     assert spans[0][0] == 0
     assert spans[-1][1] == len(text)

@@ -1,0 +1,96 @@
+// What the byte models remember: a hashed table of bit histories, and adaptive
+// probabilities.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <vector>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+#include "mixer_tables.hpp"
+
+namespace lmc::mixer {
+
+// A probability that learns at rate 1/(n + 1.5), n capped: 22 bits of
+// probability above a 10-bit count.
+struct Adaptive {
+  uint32_t value;
+
+  uint32_t p22() const { return value >> 10; }
+  uint32_t p12() const { return value >> 20; }
+  void update(const Tables& t, int bit, uint32_t limit) {
+    const uint32_t n = value & 1023;
+    const int64_t p = value >> 10;
+    const int64_t target = bit ? (1 << 22) - 1 : 0;
+    const int64_t moved = p + (((target - p) * t.reciprocal[n]) >> 16);
+    value = static_cast<uint32_t>(moved) << 10 | (n < limit ? n + 1 : limit);
+  }
+};
+
+// Zeroed memory for the big tables, on huge pages where the system has them.
+template <typename T>
+class ZeroedArray {
+ public:
+  explicit ZeroedArray(size_t count) : count_(count) {
+    const size_t bytes = (count * sizeof(T) + 63) / 64 * 64;
+    const size_t align = bytes >= (size_t{1} << 21) ? size_t{1} << 21 : 64;
+    data_.reset(static_cast<T*>(std::aligned_alloc(align, (bytes + align - 1) / align * align)));
+    if (!data_) throw std::bad_alloc();
+#ifdef __linux__
+    if (align > 64) madvise(data_.get(), (bytes + align - 1) / align * align, MADV_HUGEPAGE);
+#endif
+    std::memset(static_cast<void*>(data_.get()), 0, bytes);
+  }
+  T& operator[](size_t i) { return data_[i]; }
+  const T& operator[](size_t i) const { return data_[i]; }
+  T* data() { return data_.get(); }
+  const T* data() const { return data_.get(); }
+  void fill(T v) {
+    for (size_t i = 0; i < count_; ++i) data_[i] = v;
+  }
+  size_t size() const { return count_; }
+
+ private:
+  struct Free {
+    void operator()(T* p) const { std::free(p); }
+  };
+  size_t count_;
+  std::unique_ptr<T[], Free> data_;
+};
+
+// Bit histories of half a byte under one context: 15 nodes of a binary tree
+// (node 1 the root), and a check byte at place 0. Four slots share a cache
+// line; a context may lie in any of the four.
+class HistoryTable {
+ public:
+  explicit HistoryTable(int log2_slots)
+      : slots_(size_t{16} << log2_slots), shift_(32 - (log2_slots - 2)) {}
+
+  // The line of a hash (what to prefetch).
+  uint8_t* line(uint32_t hash) { return slots_.data() + (static_cast<size_t>(hash >> shift_) << 6); }
+
+  // The slot of a hash in its line: the one whose check agrees, else the one
+  // with the youngest root history, cleared.
+  static uint8_t* find(uint8_t* line, uint8_t check) {
+    uint8_t* worst = line;
+    for (int i = 0; i < 4; ++i) {
+      uint8_t* slot = line + 16 * i;
+      if (slot[0] == check && slot[1] != 0) return slot;
+      if (slot[1] < worst[1]) worst = slot;
+    }
+    std::memset(worst, 0, 16);
+    worst[0] = check;
+    return worst;
+  }
+
+ private:
+  ZeroedArray<uint8_t> slots_;
+  int shift_;
+};
+
+}  // namespace lmc::mixer
