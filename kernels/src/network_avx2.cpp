@@ -19,7 +19,6 @@ namespace {
 #define NAME "avx2"
 constexpr int OFFSET = 128, GROUP = 1;
 constexpr bool SPILL = true;
-constexpr int SPILL_ROWS = 6;  // from so many rows on, the spill is worth vectors
 
 #include "vec_avx2.hpp"
 
@@ -167,8 +166,8 @@ inline void dot_rows(const int8_t* w, int kp, const uint8_t* q, size_t stride, i
   }
 }
 
-// Adds the 8x8 block `from` (rows of 8 outputs apart) transposed: to[r][n] += from[n][r].
-inline void add_transposed(const int32_t* from, int32_t* to) {
+// Adds 8 sums of 8 outputs transposed: the first four of each to `first`, the others to `second`.
+inline void add_transposed(const int32_t* from, int32_t* first, int32_t* second) {
   __m256i x[8], y[8];
   for (int i = 0; i < 8; ++i) x[i] = load(from + i * TILE);
   for (int i = 0; i < 4; ++i) {
@@ -182,40 +181,33 @@ inline void add_transposed(const int32_t* from, int32_t* to) {
     x[4 * i + 3] = _mm256_unpackhi_epi64(y[4 * i + 1], y[4 * i + 3]);
   }
   for (int i = 0; i < 4; ++i) {
-    int32_t* low = to + i * TILE;
-    int32_t* high = to + (i + 4) * TILE;
+    int32_t* low = first + i * TILE;
+    int32_t* high = second + i * TILE;
     store(low, _mm256_add_epi32(load(low), _mm256_permute2x128_si256(x[i], x[i + 4], 0x20)));
     store(high, _mm256_add_epi32(load(high), _mm256_permute2x128_si256(x[i], x[i + 4], 0x31)));
   }
 }
 
-// The spilled weights of one tile for 16 rows: pairs of entries share one multiply-add.
+// 16 rows of a channel as int16.
+inline __m256i channel(const Acts& a, int k, int r0) {
+  return _mm256_cvtepi8_epi16(
+      _mm_loadu_si128(reinterpret_cast<const __m128i*>(a.transposed.data() + static_cast<size_t>(k) * a.stride_t + r0)));
+}
+
+// The spilled weights of one tile for 16 rows. The sums have the rows 0-3, 8-11, 4-7, 12-15, as
+// the unpacking leaves them, until the end.
 inline void add_spill(const Spill* s, const Spill* end, const Acts& a, int r0, int32_t* acc) {
   alignas(32) int32_t sums[TILE * TILE] = {};
-  const int8_t* base = a.transposed.data() + r0;
-  while (s != end) {
-    const int n = s->n;
-    __m256i low = _mm256_setzero_si256(), high = low;
-    while (s != end && s->n == n) {
-      const __m256i x0 = _mm256_cvtepi8_epi16(
-          _mm_loadu_si128(reinterpret_cast<const __m128i*>(base + static_cast<size_t>(s->k) * a.stride_t)));
-      uint32_t e = static_cast<uint16_t>(static_cast<int16_t>(s->e));
-      __m256i x1 = x0;
-      if (++s != end && s->n == n) {
-        x1 = _mm256_cvtepi8_epi16(
-            _mm_loadu_si128(reinterpret_cast<const __m128i*>(base + static_cast<size_t>(s->k) * a.stride_t)));
-        e |= static_cast<uint32_t>(static_cast<uint16_t>(static_cast<int16_t>(s->e))) << 16;
-        ++s;
-      }
-      const __m256i both = _mm256_set1_epi32(static_cast<int32_t>(e));
-      low = _mm256_add_epi32(low, _mm256_madd_epi16(_mm256_unpacklo_epi16(x0, x1), both));
-      high = _mm256_add_epi32(high, _mm256_madd_epi16(_mm256_unpackhi_epi16(x0, x1), both));
-    }
-    store(sums + n * TILE, _mm256_permute2x128_si256(low, high, 0x20));
-    store(sums + n * TILE + 8, _mm256_permute2x128_si256(low, high, 0x31));
+  for (; s != end; ++s) {
+    const __m256i x0 = channel(a, s->k[0], r0), x1 = channel(a, s->k[1], r0);
+    const __m256i e = four(s->e);
+    int32_t* to = sums + s->n * TILE;
+    store(to, _mm256_add_epi32(load(to), _mm256_madd_epi16(_mm256_unpacklo_epi16(x0, x1), e)));
+    store(to + 8, _mm256_add_epi32(load(to + 8), _mm256_madd_epi16(_mm256_unpackhi_epi16(x0, x1), e)));
   }
   for (int n = 0; n < TILE; n += 8) {
-    for (int r = 0; r < TILE; r += 8) add_transposed(sums + n * TILE + r, acc + r * TILE + n);
+    add_transposed(sums + n * TILE, acc + n, acc + 8 * TILE + n);
+    add_transposed(sums + n * TILE + 8, acc + 4 * TILE + n, acc + 12 * TILE + n);
   }
 }
 
@@ -237,7 +229,10 @@ void products(const Matrix& m, const Acts& a, int tile, int r0, int rows, int32_
     add_spill(s, end, a, r0, acc);
   } else {
     for (; s != end; ++s) {
-      for (r = 0; r < rows; ++r) acc[r * TILE + s->n] += s->e * (q[r * stride + s->k] - 128);
+      for (r = 0; r < rows; ++r) {
+        const uint8_t* x = q + r * stride;
+        acc[r * TILE + s->n] += s->e[0] * (x[s->k[0]] - 128) + s->e[1] * (x[s->k[1]] - 128);
+      }
     }
   }
 }

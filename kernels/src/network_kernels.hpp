@@ -57,11 +57,12 @@ class Buffer {
   size_t size_ = 0;
 };
 
-// A weight that a tile's packed form leaves out in part: output n of the tile gets e * a[k] more.
+// Two weights that a tile's packed form leaves out in part: output n of the tile gets
+// e[0] * a[k[0]] + e[1] * a[k[1]] more. The second may be empty (e = 0).
 struct Spill {
-  uint16_t k;
-  int8_t e;
-  uint8_t n;
+  uint16_t k[2];
+  int16_t e[2];
+  uint16_t n;
 };
 
 // Packed int8 weights: [tiles][kp / 4][TILE outputs][4]. The three int32 arrays have tiles * TILE.
@@ -76,7 +77,7 @@ struct Matrix {
   Buffer<int32_t> scale;           // row scale << 7
   Buffer<int32_t> bias;
   std::vector<uint32_t> spill_at;  // [tiles + 1]; empty when the variant has no spill
-  std::vector<Spill> spill;        // ordered by tile and output
+  std::vector<Spill> spill;        // by tile; within a tile the outputs take turns
 };
 
 // Quantised vectors of some rows. `transposed` int8 [kp][stride_t] is filled only where a variant

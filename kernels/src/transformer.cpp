@@ -88,6 +88,32 @@ int limit_pair(int8_t& a, int8_t& b, bool& second) {
   return extra;
 }
 
+// Does that for output n of a tile.
+void limit(std::vector<int8_t>& row, int n, std::vector<Spill>& spill) {
+  bool half = false;
+  for (size_t c = 0; c < row.size(); c += 2) {
+    bool second = false;
+    const int e = limit_pair(row[c], row[c + 1], second);
+    if (e == 0) continue;
+    if (!half) spill.push_back({{}, {}, static_cast<uint16_t>(n)});
+    spill.back().k[half] = static_cast<uint16_t>(c + second);
+    spill.back().e[half] = static_cast<int16_t>(e);
+    half = !half;
+  }
+}
+
+// Lets the outputs take turns, so that no sum waits for the one before.
+void interleave(std::vector<Spill>& spill) {
+  std::vector<std::pair<int, Spill>> turns;
+  int turn = 0;
+  for (size_t i = 0; i < spill.size(); ++i) {
+    turn = i > 0 && spill[i].n == spill[i - 1].n ? turn + 1 : 0;
+    turns.emplace_back(turn, spill[i]);
+  }
+  std::stable_sort(turns.begin(), turns.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (size_t i = 0; i < spill.size(); ++i) spill[i] = turns[i].second;
+}
+
 // Packs rows of w (order[i]: row of w that is output i, -1: none; source: columns). Throws when a sum
 // could overflow.
 Matrix pack(const Kernels& kernels, Pool& pool, const std::string& name, const int8_t* w, int columns,
@@ -117,13 +143,7 @@ Matrix pack(const Kernels& kernels, Pool& pool, const std::string& name, const i
         magnitude += std::abs(row[c]);
       }
       bound[tile] = std::max(bound[tile], 127 * magnitude);
-      for (int c = 0; kernels.spill && c < m.kp; c += 2) {
-        bool second = false;
-        const int e = limit_pair(row[c], row[c + 1], second);
-        if (e) {
-          spill[tile].push_back({static_cast<uint16_t>(c + second), static_cast<int8_t>(e), static_cast<uint8_t>(i)});
-        }
-      }
+      if (kernels.spill) limit(row, i, spill[tile]);
       int8_t* to = m.packed.data() + static_cast<size_t>(tile) * m.kp * TILE + i * 4;
       for (int c = 0; c < m.kp; c += 4) std::memcpy(to + c * TILE, row.data() + c, 4);
       for (int c = 0; c < k; ++c) total += row[c];
@@ -131,6 +151,7 @@ Matrix pack(const Kernels& kernels, Pool& pool, const std::string& name, const i
       m.scale[n] = scale[order[n]] << 7;
       if (bias) m.bias[n] = bias[order[n]];
     }
+    interleave(spill[tile]);
   });
   const int64_t largest = *std::max_element(bound.begin(), bound.end());
   if (largest >= int64_t{1} << 30) refuse("a sum of " + name + " could overflow");
