@@ -176,6 +176,7 @@ def write(path: Path, card: Card, tensors: Tensors) -> None:
             beside,
             {"lmc": card.to_json()},
         )
+        beside.chmod(0o644)  # the library makes it private; a model may serve many users
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
