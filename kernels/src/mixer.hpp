@@ -67,7 +67,7 @@ inline const Plan& plan_of(Profile profile, bool network) {
 
 class ByteMixer {
  public:
-  static constexpr uint32_t kStateLimit = 255, kMatchLimit = 1023, kDirectLimit = 1023, kMapLimit = 255;
+  static constexpr uint32_t kStateLimit = 255, kMatchLimit = 1022, kDirectLimit = 1022, kMapLimit = 255;
 
   // ends: where each lane's part of the buffer ends (the last one is its size).
   ByteMixer(Profile profile, bool network, const std::vector<uint32_t>& ends)
@@ -78,6 +78,9 @@ class ByteMixer {
         match_count_(static_cast<int>(plan_.matches.size())),
         buffer_(ends.back() + 8),
         histories_(fit(uint64_t{ends.back()} * SLM / 4 * plan_.contexts[0].size(), 10, plan_.max_log2_slots)),
+        padded_((contexts_ + 7) / 8 * 8),
+        avx2_(use_avx2()),
+        values_(static_cast<size_t>(padded_)),
         maps_(static_cast<size_t>(contexts_) * 2 * 256),
         order0_(256),
         order1_(65536),
@@ -90,11 +93,13 @@ class ByteMixer {
     const int log2_heads = fit(ends.back(), 8, 22);
     for (uint32_t length : plan_.matches) matches_.emplace_back(log2_heads, length, 8);
     for (int i = 0; i < 2 * contexts_; ++i)
-      for (size_t s = 0; s < 256; ++s) maps_[static_cast<size_t>(i) * 256 + s].value = t_.prior[s] << 10 | 0;
+      for (size_t s = 0; s < 256; ++s) maps_[static_cast<size_t>(i) * 256 + s].value = t_.prior[s] << 10 | (s == 0 ? 1023 : 0);
+    
     for (size_t i = 0; i < match_maps_.size(); ++i) {
       const uint32_t length = static_cast<uint32_t>(i / 4 % 32);
       match_maps_[i].value = ((1u << 22) - (1u << 21) / (length + 2)) << 10;
     }
+    values_.fill(1u << 31 | 1023);
     order0_.fill({1u << 31});
     order1_.fill({1u << 31});
     uint32_t start = 0;
@@ -168,7 +173,7 @@ class ByteMixer {
     return {all.begin(), all.begin() + plan_.sets}; }
   std::vector<int32_t> first_weights() const {
     std::vector<int32_t> w(static_cast<size_t>(padded(inputs())), 0);
-    for (int i = 0; i < contexts_ && !network_; ++i) w[static_cast<size_t>(2 * i)] = 65536 * 3 / 10;
+    for (int i = 0; i < contexts_ && !network_; ++i) w[static_cast<size_t>(i)] = 65536 * 3 / 10;
     if (network_) w[static_cast<size_t>(inputs() - 1)] = w[static_cast<size_t>(inputs() - 2)] = 65536 * 9 / 20;
     for (int i = 0; i < match_count_ && !network_; ++i) w[static_cast<size_t>(2 * contexts_ + 2 * i)] = 65536 / 4;
     return w;
@@ -224,7 +229,15 @@ class ByteMixer {
       (void)c2; (void)c3;
       hashes_[i] = hash64(v + (static_cast<uint64_t>(plan[static_cast<size_t>(i)]) * 2 + 2 + l.inside) * 0x9DDFEA08EB382D69u);
     }
-    for (int k = 0; k < match_count_; ++k) expected_[k] = l.match[k].expected;
+    for (int m = 0; m < match_count_; ++m) {
+      const MatchState& match = l.match[m];
+      const int misses = ones(match.misses) < 3 ? ones(match.misses) : 3;
+      const int bucket = static_cast<int>(length_bucket(match.length));
+      expected_[m] = match.expected;
+      match_cell_[m] = (m * 32 + bucket) * 4 + misses;
+      match_selector_[m] = bucket / 4 * 4 + misses;
+    }
+    classes_ = static_cast<int>(l.classes & 255);
   }
 
   // The byte `distance` before the next one, 0 before the lane's start.
@@ -258,62 +271,64 @@ class ByteMixer {
   }
 
   uint32_t predict(const NetworkInput& net) {
+    const uint32_t c1 = lane_->c8 & 255, c0 = c0_;
     int16_t* x = mixer_.x.data();
-    const uint32_t c1 = lane_->c8 & 255, c2 = lane_->c8 >> 8 & 255;
-    const size_t hashed = hash64((lane_->c8 & 0xffffff) << 8 | c0_) >> (32 - MB2);
-    map1_.prefetch(c1 << 8 | c0_);
-    if (plan_.maps > 1) map2_.prefetch(hashed);
-    Adaptive* maps = maps_.data() + (binary_ ? contexts_ * 256 : 0);
-    int k = 0;
-    for (int i = 0; i < contexts_; ++i, k += 2) {
-      const uint8_t state = slots_[i][node_];
-      at_[i] = maps + i * 256 + state;
-      const int p = static_cast<int>(at_[i]->p12());
-      const int mask = -static_cast<int>(state != 0);  // an unseen context says nothing
-      x[k] = static_cast<int16_t>(t_.stretch[static_cast<size_t>(p)] & mask);
-      x[k + 1] = static_cast<int16_t>(((p - 2048) >> 2) & mask);
-    }
-    int selector = 0;
+
+    // Match models: how often a match of this length was right, for the bit it expects.
+    int k = 2 * contexts_, selector = 0;
     for (int m = 0; m < match_count_; ++m, k += 2) {
       const int e = expected_[m];
       x[k] = x[k + 1] = 0;
       match_map_[m] = nullptr;
-      if (c0_ != 0 && e >= 0 && static_cast<uint32_t>(e + 256) >> (8 - bit_) == c0_) {
-        const MatchState& state = lane_->match[m];
-        int misses = ones(state.misses);
-        if (misses > 3) misses = 3;
-        const uint32_t bucket = length_bucket(state.length);
-        match_map_[m] = &match_maps_[(static_cast<size_t>(m) * 32 + bucket) * 4 + static_cast<size_t>(misses)];
-        match_bit_[m] = e >> (7 - bit_) & 1;
+      if (c0 != 0 && e >= 0 && static_cast<uint32_t>(e + 256) >> (8 - bit_) == c0) {
+        const int expected_bit = e >> (7 - bit_) & 1;
+        match_map_[m] = &match_maps_[static_cast<size_t>(match_cell_[m])];
+        match_bit_[m] = expected_bit;
         const int p = static_cast<int>(match_map_[m]->p12());
-        const int sign = match_bit_[m] ? 1 : -1;
+        const int sign = expected_bit ? 1 : -1;
         x[k] = static_cast<int16_t>(sign * t_.stretch[static_cast<size_t>(p)]);
         x[k + 1] = static_cast<int16_t>(sign * ((p - 2048) >> 2));
-        if (selector == 0) selector = (static_cast<int>(bucket / 4) * 4 + misses) * 2 + match_bit_[m];
+        if (selector == 0) selector = match_selector_[m] * 2 + expected_bit;
       }
     }
-    direct0_ = &order0_[c0_];
-    direct1_ = &order1_[c1 << 8 | c0_];
-    const int p0 = static_cast<int>(direct0_->p12()), p1 = static_cast<int>(direct1_->p12());
-    x[k++] = t_.stretch[static_cast<size_t>(p0)];
-    x[k++] = t_.stretch[static_cast<size_t>(p1)];
-    x[k++] = static_cast<int16_t>((p1 - 2048) >> 2);
+    const int selected[4] = {(binary_ * 64 + selector) * 8 + seen_, binary_ * 256 + static_cast<int>(c0),
+                             binary_ * 256 + static_cast<int>(c1), classes_ * 8 + bit_};
+    mixer_.select(selected, static_cast<int>(c0));
+    map1_.prefetch(c1 << 8 | c0);
+    hashed_ = hash64((lane_->c8 & 0xffffff) << 8 | c0) >> (32 - MB2);
+    if (plan_.maps > 1) map2_.prefetch(hashed_);
+
+    // Bit histories.
+    Adaptive* maps = maps_.data() + (binary_ ? contexts_ * 256 : 0);
+    uint32_t* values = values_.data();
+    const int contexts = contexts_;
+    const uint32_t node = node_;
+    for (int i = 0; i < contexts; ++i, maps += 256) {
+      Adaptive* at = maps + slots_[i][node];
+      at_[i] = at;
+      values[i] = at->value;
+    }
+    (avx2_ ? inputs_avx2 : inputs_scalar)(t_, values, padded_, side_, side_ + 32);
+    std::memcpy(x, side_, static_cast<size_t>(contexts) * 2);
+    std::memcpy(x + contexts, side_ + 32, static_cast<size_t>(contexts) * 2);
+
+    direct0_ = &order0_[c0];
+    direct1_ = &order1_[c1 << 8 | c0];
+    const size_t p1 = direct1_->p12();
+    x[k++] = t_.stretch[direct0_->p12()];
+    x[k++] = t_.stretch[p1];
+    x[k++] = static_cast<int16_t>((static_cast<int>(p1) - 2048) >> 2);
     x[k++] = 256;
     if (network_) {
       x[k++] = input_of(stretch24(t_, net.p));
       x[k++] = input_of(stretch24(t_, net.p_bias));
     }
-    const int selected[4] = {(binary_ * 64 + selector) * 8 + seen_, binary_ * 256 + static_cast<int>(c0_),
-                             binary_ * 256 + static_cast<int>(c1),
-                             static_cast<int>((byte_class(static_cast<uint8_t>(c1)) * 16 + byte_class(static_cast<uint8_t>(c2))) * 8) + bit_};
-    logit_ = mixer_.predict(t_, selected, static_cast<int>(c0_));
-    const uint32_t p = squash24(t_, logit_);
-    const uint32_t q1 = map1_.refine(c1 << 8 | c0_, logit_);
-    const uint32_t q2 = plan_.maps > 1 ? map2_.refine(hashed, logit_) : q1;
-    uint32_t r = (2 * p + q1 + q2 + 2) >> 2;
-    if (r < 16) r = 16;
-    if (r > (1u << 24) - 16) r = (1u << 24) - 16;
-    return r;
+    const int32_t logit = mixer_.predict();
+    const uint32_t p = squash24(t_, logit);
+    const uint32_t q1 = map1_.refine(c1 << 8 | c0, logit);
+    const uint32_t q2 = plan_.maps > 1 ? map2_.refine(hashed_, logit) : q1;
+    const uint32_t r = (2 * p + q1 + q2 + 2) >> 2;
+    return r < 16 ? 16 : r > (1u << 24) - 16 ? (1u << 24) - 16 : r;
   }
 
   static int16_t input_of(int32_t logit) {
@@ -327,11 +342,15 @@ class ByteMixer {
     mixer_.update(t_, bit);
     map1_.update(t_, bit);
     if (plan_.maps > 1) map2_.update(t_, bit);
-    for (int i = 0; i < contexts_; ++i) {
-      uint8_t& state = slots_[i][node_];
-      at_[i]->update(t_, bit, kStateLimit);
-      state = t_.next[state][static_cast<size_t>(bit)];
-    }
+    uint32_t* values = values_.data();
+    (avx2_ ? learn_avx2 : learn_scalar)(t_, values, padded_, bit, kStateLimit);
+    // Bytes may alias anything: what the loop needs is held in locals.
+    const int contexts = contexts_;
+    const uint32_t node = node_;
+    uint8_t* const* slots = slots_;
+    const uint8_t* next = t_.next[static_cast<size_t>(bit)].data();
+    for (int i = 0; i < contexts; ++i) at_[i]->value = values[i];
+    for (int i = 0; i < contexts; ++i) slots[i][node] = next[slots[i][node]];
     for (int m = 0; m < match_count_; ++m)
       if (match_map_[m]) match_map_[m]->update(t_, match_bit_[m] == bit, kMatchLimit);
     direct0_->update(t_, bit, kDirectLimit);
@@ -397,6 +416,9 @@ class ByteMixer {
   std::vector<Extent> extents_;
   std::vector<Lane> lanes_;
   HistoryTable histories_;
+  int padded_;  // contexts_ rounded up for the vector loops; the extra ones never speak
+  bool avx2_;
+  ZeroedArray<uint32_t> values_;
   ZeroedArray<Adaptive> maps_;
   ZeroedArray<Adaptive> order0_, order1_;
   std::vector<MatchModel> matches_;
@@ -423,7 +445,10 @@ class ByteMixer {
   int match_bit_[kMatches] = {};
   Adaptive* direct0_ = nullptr;
   Adaptive* direct1_ = nullptr;
-  int32_t logit_ = 0;
+  int match_cell_[kMatches] = {}, match_selector_[kMatches] = {};
+  int classes_ = 0;
+  size_t hashed_ = 0;
+  int16_t side_[64] = {};
 };
 
 // Codes `size` bytes with one lane; Coder offers encode(bit, p24).
