@@ -12,14 +12,16 @@ namespace lmc::mixer {
 // Logits ("stretch" domain) are nats. Inputs of the mixer are int16 in units
 // of 2^-8; outputs of the mixer are int32 in units of 2^-12, within +-12 nats.
 constexpr int kInputLimit = 2047;
+constexpr int kNetworkLimit = 3071;      // of the network's inputs
 constexpr int kLogitLimit = 12 * 4096 - 1;
+constexpr int kLn2 = 2839;               // 4096 ln 2 = 2839.13
 
 struct Tables {
   std::array<uint32_t, 386> squash;        // 2^24 / (1 + exp(-x)) at x = i/16 - 12
   std::array<int16_t, 4098> stretch;       // round to zero of 256 ln(p / (1-p)) at p = (i + 1/2) / 4096
   std::array<int32_t, 2049> log_mantissa;  // 4096 ln(1 + i/2048)
   std::array<uint32_t, 1024> reciprocal;   // 2^16 / (n + 1.5)
-  std::array<uint16_t, 1024> rate;         // 2^16 (0.002 + 0.02 / sqrt(1 + n/20))
+  std::array<uint16_t, 1024> rate;         // 131 + 2500 / sqrt(1 + n/40), units of 2^-16
   std::array<std::array<uint8_t, 256>, 2> next;  // bit-history automaton: next[bit][state]
   std::array<uint32_t, 256> prior;               // its first probabilities, 22 bits
   std::array<uint8_t, 256> seen;                 // min(15, bits a history stands for)
@@ -102,8 +104,7 @@ inline Tables::Tables() {
   for (int n = 0; n < 1024; ++n) {
     // A count of 1023 marks a probability that never changes.
     reciprocal[static_cast<size_t>(n)] = n == 1023 ? 0 : static_cast<uint32_t>(131072 / (2 * n + 3));
-    // 0.02 / sqrt(1 + n/20): integer square root of (2^16 * 0.02)^2 * 20 / (20 + n)
-    const uint64_t square = uint64_t{1311} * 1311 * 20 / static_cast<uint64_t>(20 + n);
+    const uint64_t square = uint64_t{2500} * 2500 * 40 / static_cast<uint64_t>(40 + n);
     uint64_t root = 0;
     while ((root + 1) * (root + 1) <= square) ++root;
     rate[static_cast<size_t>(n)] = static_cast<uint16_t>(131 + root);
@@ -143,7 +144,7 @@ inline uint32_t squash24(const Tables& t, int32_t logit) {
 inline int32_t log24(const Tables& t, uint32_t v) {
   const int shift = 31 - __builtin_clz(v);
   const uint32_t m = (v << (31 - shift)) & 0x7fffffff;  // mantissa behind the leading one, 31 bits
-  return t.log_mantissa[m >> 20] + shift * 2839;  // 4096 ln 2 = 2839.13
+  return t.log_mantissa[m >> 20] + shift * kLn2;
 }
 
 // Logit, in units of 2^-12, of a probability in [1, 2^24 - 1] (units of 2^-24).

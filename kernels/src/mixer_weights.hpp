@@ -6,6 +6,7 @@
 // compression", 2005 (gated logistic mixing), in integers.
 #pragma once
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "mixer_counters.hpp"
@@ -13,12 +14,11 @@
 
 namespace lmc::mixer {
 
-#ifndef SKIP
-#define SKIP 1
-#endif
 class Mixer {
  public:
   static constexpr int kMaxSets = 8;
+  static constexpr uint16_t kInherited = 5;     // most of the count that a first use takes over
+  static constexpr int32_t kNegligible = 256;   // errors below 2^-8 teach nothing
 
   // inputs: a multiple of 16; sizes: the number of vectors of each set;
   // first: the first value of every vector (inputs numbers, units of 2^-16).
@@ -50,10 +50,34 @@ class Mixer {
       const int32_t* w = weights_.data() + chosen_[s] * static_cast<size_t>(inputs_);
       for (int i = 0; i < inputs_; i += 16) __builtin_prefetch(w + i);
     }
+    // A vector that is used for the first time starts as the last set's vector.
+    const size_t common = chosen_[sets_ - 1];
+    for (int s = 0; s < sets_ - 1; ++s) {
+      uint16_t& count = counts_[chosen_[s]];
+      if (count != 0 || counts_[common] == 0) continue;
+      std::memcpy(weights_.data() + chosen_[s] * static_cast<size_t>(inputs_),
+                  weights_.data() + common * static_cast<size_t>(inputs_), static_cast<size_t>(inputs_) * 4);
+      count = counts_[common] < kInherited ? counts_[common] : kInherited;
+    }
   }
+
   // The logit of the inputs x, units of 2^-12.
-  int32_t predict() { return sets_ == 2 ? predict_sets<2>() : predict_sets<4>(); }
-  void update(const Tables& t, int bit) { sets_ == 2 ? update_sets<2>(t, bit) : update_sets<4>(t, bit); }
+  int32_t predict() {
+    switch (sets_) {
+      case 2: return predict_sets<2>();
+      case 4: return predict_sets<4>();
+      case 5: return predict_sets<5>();
+      default: return predict_sets<6>();
+    }
+  }
+  void update(const Tables& t, int bit) {
+    switch (sets_) {
+      case 2: return update_sets<2>(t, bit);
+      case 4: return update_sets<4>(t, bit);
+      case 5: return update_sets<5>(t, bit);
+      default: return update_sets<6>(t, bit);
+    }
+  }
 
   ZeroedArray<int16_t> x;  // inputs, units of 2^-8
 
@@ -88,7 +112,7 @@ class Mixer {
       final[s] += static_cast<int32_t>((int64_t{logit} * error + (1 << 20)) >> 21);
       uint16_t& n = counts_[chosen_[s]];
       int32_t miss = target - static_cast<int32_t>(squash24(t, logit) >> 8);
-      if (miss < SKIP && miss > -SKIP) miss = 0;
+      if (miss < kNegligible && miss > -kNegligible) miss = 0;
       gains[s] = (miss * t.rate[n]) >> 10;
       any |= miss;
       n = static_cast<uint16_t>(n + (n < 1023));
