@@ -16,6 +16,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
 #include <vector>
 
@@ -35,34 +36,50 @@ struct NetworkInput {
   uint32_t p = 1 << 23, p_bias = 1 << 23;
 };
 
-class ByteMixer {
+// What ByteMixer calls; the implementations below are one for each plan.
+class Predictor {
  public:
-  // ends: where each lane's part of the buffer ends, not falling; the last one
-  // is the size of the buffer. Throws std::invalid_argument.
-  ByteMixer(Profile profile, bool network, const std::vector<uint32_t>& ends)
+  virtual ~Predictor() = default;
+  virtual const uint8_t* buffer() const = 0;
+  virtual void begin_byte(uint32_t lane, bool inside) = 0;
+  virtual uint32_t predict_end(const NetworkInput& net) = 0;
+  virtual void update_end(int bit) = 0;
+  virtual uint32_t predict_bit(const NetworkInput& net) = 0;
+  virtual void update_bit(int bit) = 0;
+  virtual void skip_bit(int bit) = 0;
+  virtual void token_done(uint32_t lane, uint32_t token) = 0;
+};
+
+template <Profile kProfile, bool kNetwork>
+class PlannedMixer final : public Predictor {
+  static constexpr Plan kPlan = plan_of(kProfile, kNetwork);
+  static constexpr int kContexts = kPlan.contexts;
+  // Voices, and the network's two and a constant, in whole vectors.
+  static constexpr int kVoices = kPlan.voices();
+  static constexpr int kWidth = (kVoices + (kNetwork ? 3 : 0) + 7) / 8 * 8;
+
+ public:
+  explicit PlannedMixer(const std::vector<uint32_t>& ends)
       : t_(tables()),
-        plan_(plan_of(profile, network)),
-        network_(network),
         avx2_(use_avx2()),
-        contexts_(static_cast<int>(plan_.contexts[0].size())),
-        padded_((contexts_ + 7) / 8 * 8),
-        matches_count_(static_cast<int>(plan_.matches.size())),
         size_(checked_size(ends)),
         buffer_(size_ + 1),
-        histories_(fit(uint64_t{size_} * static_cast<uint64_t>(contexts_) / 2, 10, plan_.log2_slots)),
-        values_(static_cast<size_t>(padded_)),
-        maps_(static_cast<size_t>(contexts_) * 2 * 256),
+        histories_(fit(uint64_t{size_} * kContexts / 2, 10, kPlan.log2_slots)),
+        maps_(kContexts * 2 * 256),
         order0_(256),
         order1_(65536),
-        match_maps_(static_cast<size_t>(matches_count_) * 128),
-        mixer_((inputs() + 15) / 16 * 16, set_sizes(), first_weights(), 256),
-        refine_bits_{fit(uint64_t{size_} * 4, 8, 16), fit(uint64_t{size_} * 4, 8, plan_.log2_refine)},
+        match_maps_(kPlan.matches * 128),
+        mixer_(set_sizes().data(), first_weights().data(), 256),
+        refine_bits_{fit(uint64_t{size_} * 4, 8, 16), fit(uint64_t{size_} * 4, 8, kPlan.log2_refine)},
         refine_{ProbabilityMap(t_, size_t{1} << refine_bits_[0], kMapLimit),
                 ProbabilityMap(t_, size_t{1} << refine_bits_[1], kMapLimit)},
         follow1_(256),
         follow2_(65536) {
-    for (uint32_t length : plan_.matches) matches_.emplace_back(fit(size_, 8, 22), length);
-    values_.fill(kFrozenHalf);
+    for (int m = 0; m < kPlan.matches; ++m) matches_.emplace_back(fit(size_, 8, 22), kPlan.lengths[m]);
+    for (int i = 0; i < kWidth; ++i) {
+      values_[i] = kFrozenHalf;
+      limits_[i] = i < kContexts ? kHistoryLimit : kDirectLimit;
+    }
     order0_.fill({1u << 31});
     order1_.fill({1u << 31});
     // A context never seen (history 0) says nothing, for ever.
@@ -79,9 +96,9 @@ class ByteMixer {
     }
   }
 
-  const uint8_t* buffer() const { return buffer_.data(); }
+  const uint8_t* buffer() const override { return buffer_.data(); }
 
-  void begin_byte(uint32_t lane, bool inside) {
+  void begin_byte(uint32_t lane, bool inside) override {
     number_ = lane;
     lane_ = &lanes_[lane];
     extent_ = &extents_[lane];
@@ -93,31 +110,31 @@ class ByteMixer {
     load_lines(0);
   }
 
-  uint32_t predict_end(const NetworkInput& net) {
+  uint32_t predict_end(const NetworkInput& net) override {
     c0_ = 0;  // no byte has this partial value
     find_slots(kEndPart, 0);
     return predict(net);
   }
-  void update_end(int bit) {
+  void update_end(int bit) override {
     learn(bit);
     c0_ = 1;
     ready_ = false;
   }
 
-  uint32_t predict_bit(const NetworkInput& net = {}) {
+  uint32_t predict_bit(const NetworkInput& net) override {
     if (!ready_) {
       if (bit_ < 4) find_slots(0, 0);
       else find_slots(c0_ >> (bit_ - 3), c0_ >> (bit_ - 4) & 1);
     }
     return predict(net);
   }
-  void update_bit(int bit) {
+  void update_bit(int bit) override {
     learn(bit);
     shift(bit);
   }
-  void skip_bit(int bit) { shift(bit); }
+  void skip_bit(int bit) override { shift(bit); }
 
-  void token_done(uint32_t lane, uint32_t token) {
+  void token_done(uint32_t lane, uint32_t token) override {
     Lane& l = lanes_[lane];
     l.token1 = l.token;
     l.token = token + 1;
@@ -126,10 +143,10 @@ class ByteMixer {
 
  private:
   // Counts at which adaptive probabilities stop to slow down.
-  static constexpr uint32_t kHistoryLimit = 255, kDirectLimit = 1022, kMatchLimit = 1022, kMapLimit = 255;
+  static constexpr uint32_t kHistoryLimit = 255, kDirectLimit = 1022, kMapLimit = 255;
   static constexpr uint32_t kFrozenHalf = 1u << 31 | 1023;
+  static constexpr uint32_t kFlip = ~1023u;  // turns a probability of a one into that of a zero
   static constexpr uint32_t kEndPart = 256;
-  static constexpr int kMaxContexts = 16;
 
   static uint32_t checked_size(const std::vector<uint32_t>& ends) {
     uint32_t last = 0;
@@ -147,21 +164,18 @@ class ByteMixer {
     return log2;
   }
 
-  int inputs() const { return 2 * contexts_ + 2 * matches_count_ + 4 + (network_ ? 2 : 0); }
-  std::vector<int> set_sizes() const {
+  static std::vector<int> set_sizes() {
     std::vector<int> sizes;
-    for (Select s : plan_.sets) sizes.push_back(kSelectSize[static_cast<int>(s)]);
+    for (int s = 0; s < kPlan.sets; ++s) sizes.push_back(kSelectSize[static_cast<int>(kPlan.set[s])]);
     return sizes;
   }
   // With a network, its two inputs have 0.45 each; without, each history 0.3 and each match 0.25.
-  std::vector<int32_t> first_weights() const {
-    std::vector<int32_t> w(static_cast<size_t>((inputs() + 15) / 16 * 16), 0);
-    if (network_) {
-      w[static_cast<size_t>(inputs() - 1)] = w[static_cast<size_t>(inputs() - 2)] = 29491;
-      return w;
-    }
-    for (int i = 0; i < contexts_; ++i) w[static_cast<size_t>(i)] = 19660;
-    for (int m = 0; m < matches_count_; ++m) w[static_cast<size_t>(2 * (contexts_ + m))] = 16384;
+  static std::vector<int32_t> first_weights() {
+    std::vector<int32_t> w(2 * kWidth, 0);
+    for (size_t i = 0; i < 2; ++i)
+      if (kNetwork) w[kVoices + i] = 29491;
+    for (size_t i = 0; i < kContexts + kPlan.matches; ++i)
+      if (!kNetwork) w[i] = i < kContexts ? 19660 : 16384;
     return w;
   }
 
@@ -181,9 +195,9 @@ class ByteMixer {
     const uint64_t record = uint64_t{stride} << 32 | back(stride) << 8;
     const uint32_t first = l.word ? 0 : c1;  // between words: the byte before instead
     binary_ = l.control > kBinary;
-    const std::vector<Ctx>& plan = plan_.contexts[binary_];
-    for (int i = 0; i < contexts_; ++i) {
-      const Ctx context = plan[static_cast<size_t>(i)];
+    const Ctx* plan = binary_ ? kPlan.binary : kPlan.text;
+    for (int i = 0; i < kContexts; ++i) {
+      const Ctx context = plan[i];
       uint64_t v = 0;
       switch (context) {
         case Ctx::order0: break;
@@ -207,7 +221,7 @@ class ByteMixer {
         case Ctx::indirect1: v = c1 << 16 | follow1_[c1]; break;
         case Ctx::indirect2: v = (c8 & 0xffff) << 16 | follow2_[c8 & 0xffff]; break;
         case Ctx::expected: {
-          const MatchState& m = l.match[0].expected >= 0 ? l.match[0] : l.match[matches_count_ - 1];
+          const MatchState& m = l.match[0].expected >= 0 ? l.match[0] : l.match[kPlan.matches - 1];
           if (m.expected >= 0) v = (static_cast<uint32_t>(m.expected) + 1) << 8 | length_bucket(m.length);
           v = v << 8 | c1;
           break;
@@ -217,7 +231,7 @@ class ByteMixer {
       }
       hashes_[i] = hash64(v + (static_cast<uint64_t>(context) * 2 + 2 + l.inside) * 0x9DDFEA08EB382D69u);
     }
-    for (int m = 0; m < matches_count_; ++m) {
+    for (int m = 0; m < kPlan.matches; ++m) {
       const MatchState& match = l.match[m];
       const int misses = ones(match.misses) < 3 ? ones(match.misses) : 3;
       const int bucket = static_cast<int>(length_bucket(match.length));
@@ -232,7 +246,7 @@ class ByteMixer {
   // first half, kEndPart for `end`, and the first three bits (with a leading
   // one) for the second half, whose fourth bit only moves the check.
   void load_lines(uint32_t part) {
-    for (int i = 0; i < contexts_; ++i) {
+    for (int i = 0; i < kContexts; ++i) {
       uint32_t h = (hashes_[i] + part * 0x9E3779B1u) * 0x85EBCA6Bu;
       h ^= h >> 15;
       checks_[i] = static_cast<uint8_t>(h & 255);
@@ -245,9 +259,9 @@ class ByteMixer {
   void find_slots(uint32_t part, uint32_t fourth) {
     if (part_ != part) load_lines(part);
     seen_ = 0;
-    for (int i = 0; i < contexts_; ++i) {
+    for (int i = 0; i < kContexts; ++i) {
       slots_[i] = HistoryTable::find(lines_[i], static_cast<uint8_t>(checks_[i] + fourth));
-      if (i < plan_.orders && slots_[i][1] != 0) ++seen_;
+      if (i < kPlan.orders && slots_[i][1] != 0) ++seen_;
     }
     ready_ = true;
   }
@@ -256,7 +270,7 @@ class ByteMixer {
     const int c0 = static_cast<int>(c0_), c1 = static_cast<int>(lane_->c8 & 255);
     switch (s) {
       case Select::match: return (binary_ * 64 + match) * 8 + seen_;
-      case Select::partial: return (network_ ? lane_->inside : binary_) * 256 + c0;
+      case Select::partial: return (kNetwork ? lane_->inside : binary_) * 256 + c0;
       case Select::order1: return binary_ * 256 + c1;
       case Select::classes: return static_cast<int>(lane_->classes & 255) * 8 + bit_;
       case Select::loss: return loss_;
@@ -267,68 +281,56 @@ class ByteMixer {
 
   uint32_t predict(const NetworkInput& net) {
     const uint32_t c0 = c0_;
-    int16_t* x = mixer_.x.data();
 
     // Match models: how often a match like this one was right, for the bit it expects.
-    int k = 2 * contexts_, match = 0;
-    for (int m = 0; m < matches_count_; ++m, k += 2) {
+    int match = 0;
+    for (int m = 0; m < kPlan.matches; ++m) {
       const int e = expected_[m];
-      x[k] = x[k + 1] = 0;
-      match_map_[m] = nullptr;
+      const int i = kContexts + m;
       if (c0 != 0 && e >= 0 && static_cast<uint32_t>(e + 256) >> (8 - bit_) == c0) {
         const int expected_bit = e >> (7 - bit_) & 1;
-        match_map_[m] = &match_maps_[static_cast<size_t>(match_cell_[m])];
-        match_bit_[m] = expected_bit;
-        const int p = static_cast<int>(match_map_[m]->p12());
-        const int sign = expected_bit ? 1 : -1;
-        x[k] = static_cast<int16_t>(sign * t_.stretch[static_cast<size_t>(p)]);
-        x[k + 1] = static_cast<int16_t>(sign * ((p - 2048) >> 2));
+        flip_[m] = expected_bit ? 0 : kFlip;
+        at_[i] = &match_maps_[static_cast<size_t>(match_cell_[m])];
+        values_[i] = at_[i]->value ^ flip_[m];
         if (match == 0) match = match_select_[m] * 2 + expected_bit;
+      } else {
+        at_[i] = nullptr;
+        values_[i] = kFrozenHalf;
       }
     }
 
     // All that is needed later starts loading now.
-    int selected[Mixer::kMaxSets];
-    for (size_t s = 0; s < plan_.sets.size(); ++s) selected[s] = select(plan_.sets[s], match);
+    int selected[kPlan.sets];
+    for (int s = 0; s < kPlan.sets; ++s) selected[s] = select(kPlan.set[s], match);
     mixer_.select(selected, static_cast<int>(c0));
     const uint64_t c8 = lane_->c8;
     refine_at_[0] = hash64((c8 & 0xff) << 8 | c0) >> (32 - refine_bits_[0]);
-    refine_at_[1] = hash64((c8 & 0xffffff) << 8 | c0) >> (32 - refine_bits_[1]);
-    for (int r = 0; r < plan_.refinements; ++r) refine_[r].prefetch(refine_at_[r]);
+    if (kPlan.refinements > 1) refine_at_[1] = hash64((c8 & 0xffffff) << 8 | c0) >> (32 - refine_bits_[1]);
+    for (int r = 0; r < kPlan.refinements; ++r) refine_[r].prefetch(refine_at_[r]);
 
-    // Bit histories.
-    Adaptive* maps = maps_.data() + (binary_ ? contexts_ * 256 : 0);
-    uint32_t* values = values_.data();
-    const int contexts = contexts_;
+    // Bit histories, and orders 0 and 1 without.
+    Adaptive* maps = maps_.data() + (binary_ ? kContexts * 256 : 0);
     const uint32_t node = node_;
-    for (int i = 0; i < contexts; ++i, maps += 256) {
-      Adaptive* at = maps + slots_[i][node];
-      at_[i] = at;
-      values[i] = at->value;
+    for (int i = 0; i < kContexts; ++i) {
+      at_[i] = maps + i * 256 + slots_[i][node];
+      values_[i] = at_[i]->value;
     }
-    int16_t logits[kMaxContexts], linear[kMaxContexts];
-    (avx2_ ? inputs_avx2 : inputs_scalar)(t_, values, padded_, logits, linear);
-    std::memcpy(x, logits, static_cast<size_t>(contexts) * 2);
-    std::memcpy(x + contexts, linear, static_cast<size_t>(contexts) * 2);
-
-    // Orders 0 and 1 without histories, a constant, the network.
-    direct_[0] = &order0_[c0];
-    direct_[1] = &order1_[(c8 & 255) << 8 | c0];
-    const size_t p1 = direct_[1]->p12();
-    x[k++] = t_.stretch[direct_[0]->p12()];
-    x[k++] = t_.stretch[p1];
-    x[k++] = static_cast<int16_t>((static_cast<int>(p1) - 2048) >> 2);
-    x[k++] = 256;
-    if (network_) {
+    at_[kVoices - 2] = &order0_[c0];
+    at_[kVoices - 1] = &order1_[(c8 & 255) << 8 | c0];
+    values_[kVoices - 2] = at_[kVoices - 2]->value;
+    values_[kVoices - 1] = at_[kVoices - 1]->value;
+    (avx2_ ? inputs_avx2<kWidth> : inputs_scalar<kWidth>)(t_, values_, x_);
+    if (kNetwork) {
       net_ = net.p_bias;
-      x[k++] = network_input(net.p);
-      x[k++] = network_input(net.p_bias);
+      x_[kVoices] = network_input(net.p);
+      x_[kVoices + 1] = network_input(net.p_bias);
+      x_[kVoices + 2] = 256;
     }
 
-    const int32_t logit = mixer_.predict();
+    const int32_t logit = mixer_.predict(avx2_, x_);
     const uint32_t p = squash24(t_, logit);
     const uint32_t q1 = refine_[0].refine(refine_at_[0], logit);
-    const uint32_t q2 = plan_.refinements > 1 ? refine_[1].refine(refine_at_[1], logit) : q1;
+    const uint32_t q2 = kPlan.refinements > 1 ? refine_[1].refine(refine_at_[1], logit) : q1;
     const uint32_t r = (2 * p + q1 + q2 + 2) >> 2;
     out_ = r < 16 ? 16 : r > (1u << 24) - 16 ? (1u << 24) - 16 : r;
     return out_;
@@ -340,22 +342,21 @@ class ByteMixer {
   }
 
   void learn(int bit) {
-    if (network_) lane_->losses.add(cost(t_, net_, bit), cost(t_, out_, bit));
-    mixer_.update(t_, bit);
-    for (int r = 0; r < plan_.refinements; ++r) refine_[r].update(t_, bit);
-    uint32_t* values = values_.data();
-    (avx2_ ? learn_avx2 : learn_scalar)(t_, values, padded_, bit, kHistoryLimit);
-    // Bytes may alias anything: what the loops need is held in locals.
-    const int contexts = contexts_;
+    if (kNetwork) lane_->losses.add(cost(t_, net_, bit), cost(t_, out_, bit));
+    mixer_.update(avx2_, t_, x_, bit);
+    for (int r = 0; r < kPlan.refinements; ++r) refine_[r].update(t_, bit);
+    (avx2_ ? learn_avx2<kWidth> : learn_scalar<kWidth>)(t_, values_, limits_, bit);
+    for (int i = 0; i < kContexts; ++i) at_[i]->value = values_[i];
+    for (int m = 0; m < kPlan.matches; ++m)
+      if (at_[kContexts + m]) at_[kContexts + m]->value = values_[kContexts + m] ^ flip_[m];
+    at_[kVoices - 2]->value = values_[kVoices - 2];
+    at_[kVoices - 1]->value = values_[kVoices - 1];
+    // Bytes may alias anything: what the loop needs is held in locals.
     const uint32_t node = node_;
-    uint8_t* const* slots = slots_;
     const uint8_t* next = t_.next[static_cast<size_t>(bit)].data();
-    for (int i = 0; i < contexts; ++i) at_[i]->value = values[i];
-    for (int i = 0; i < contexts; ++i) slots[i][node] = next[slots[i][node]];
-    for (int m = 0; m < matches_count_; ++m)
-      if (match_map_[m]) match_map_[m]->update(t_, match_bit_[m] == bit, kMatchLimit);
-    direct_[0]->update(t_, bit, kDirectLimit);
-    direct_[1]->update(t_, bit, kDirectLimit);
+    uint8_t* slots[kContexts];
+    for (int i = 0; i < kContexts; ++i) slots[i] = slots_[i] + node;
+    for (int i = 0; i < kContexts; ++i) *slots[i] = next[*slots[i]];
   }
 
   void shift(int bit) {
@@ -381,29 +382,27 @@ class ByteMixer {
     after1 = static_cast<uint16_t>(after1 << 8 | c);
     after2 = static_cast<uint16_t>(after2 << 8 | c);
     l.append(index, c);
-    for (int m = 0; m < matches_count_; ++m) {
+    for (int m = 0; m < kPlan.matches; ++m) {
       MatchModel& model = matches_[static_cast<size_t>(m)];
       model.advance(l.match[m], buffer_.data(), extents_, number_, l.newest(model.min_length()));
     }
   }
 
   const Tables& t_;
-  const Plan& plan_;
-  bool network_, avx2_;
-  int contexts_;
-  int padded_;  // contexts_ rounded up for the vector loops; the extra ones never speak
-  int matches_count_;
-  uint32_t size_;
+  const bool avx2_;
+  const uint32_t size_;
+  alignas(32) uint32_t values_[kWidth];  // of the voices, for the bit being coded; others stay neutral
+  alignas(32) uint32_t limits_[kWidth];
+  alignas(32) int16_t x_[2 * kWidth] = {};  // inputs: logits, then distances from 1/2
   ZeroedArray<uint8_t> buffer_;
   std::vector<Extent> extents_;
   std::vector<Lane> lanes_;
   HistoryTable histories_;
-  ZeroedArray<uint32_t> values_;
   ZeroedArray<Adaptive> maps_;  // [binary][context][history]
   ZeroedArray<Adaptive> order0_, order1_;
   std::vector<MatchModel> matches_;
   ZeroedArray<Adaptive> match_maps_;  // [model][length bucket][misses]
-  Mixer mixer_;
+  Mixer<kPlan.sets, 2 * kWidth> mixer_;
   int refine_bits_[2];
   ProbabilityMap refine_[2];
   std::vector<uint16_t> follow1_, follow2_;  // the last two bytes that followed one, two bytes
@@ -417,41 +416,76 @@ class ByteMixer {
   uint32_t part_ = 0;  // what lines_ belong to
   int bit_ = 0, seen_ = 0, binary_ = 0, loss_ = 0;
   bool ready_ = false;  // slots_ belong to this half byte
-  uint32_t hashes_[kMaxContexts] = {};
-  uint8_t checks_[kMaxContexts] = {};
-  uint8_t* lines_[kMaxContexts] = {};
-  uint8_t* slots_[kMaxContexts] = {};
-  Adaptive* at_[kMaxContexts] = {};
-  int expected_[kMatches] = {}, match_cell_[kMatches] = {}, match_select_[kMatches] = {}, match_bit_[kMatches] = {};
-  Adaptive* match_map_[kMatches] = {};
-  Adaptive* direct_[2] = {};
+  uint32_t hashes_[kContexts] = {};
+  uint8_t checks_[kContexts] = {};
+  uint8_t* lines_[kContexts] = {};
+  uint8_t* slots_[kContexts] = {};
+  Adaptive* at_[kVoices] = {};
+  int expected_[kMaxMatches] = {}, match_cell_[kMaxMatches] = {}, match_select_[kMaxMatches] = {};
+  uint32_t flip_[kMaxMatches] = {};
   size_t refine_at_[2] = {};
   uint32_t net_ = 0, out_ = 0;
 };
 
+class ByteMixer {
+ public:
+  // ends: where each lane's part of the buffer ends, not falling; the last one
+  // is the size of the buffer. Throws std::invalid_argument. With a network
+  // there is one plan for all profiles.
+  ByteMixer(Profile profile, bool network, const std::vector<uint32_t>& ends) {
+    if (network) m_ = std::make_unique<PlannedMixer<Profile::strong, true>>(ends);
+    else if (profile == Profile::fast) m_ = std::make_unique<PlannedMixer<Profile::fast, false>>(ends);
+    else if (profile == Profile::normal) m_ = std::make_unique<PlannedMixer<Profile::normal, false>>(ends);
+    else m_ = std::make_unique<PlannedMixer<Profile::strong, false>>(ends);
+  }
+  const uint8_t* buffer() const { return m_->buffer(); }
+  void begin_byte(uint32_t lane, bool inside) { m_->begin_byte(lane, inside); }
+  uint32_t predict_end(const NetworkInput& net) { return m_->predict_end(net); }
+  void update_end(int bit) { m_->update_end(bit); }
+  uint32_t predict_bit(const NetworkInput& net = {}) { return m_->predict_bit(net); }
+  void update_bit(int bit) { m_->update_bit(bit); }
+  void skip_bit(int bit) { m_->skip_bit(bit); }
+  void token_done(uint32_t lane, uint32_t token) { m_->token_done(lane, token); }
+
+ private:
+  std::unique_ptr<Predictor> m_;
+};
+
 // Codes `size` bytes with one lane; Coder offers encode(bit, probability of a one).
-template <typename Coder>
-void encode_bytes(Profile profile, const uint8_t* data, size_t size, Coder& coder) {
-  ByteMixer m(profile, false, {static_cast<uint32_t>(size)});
+template <Profile kProfile, typename Coder>
+void encode_planned(const uint8_t* data, size_t size, Coder& coder) {
+  PlannedMixer<kProfile, false> m({static_cast<uint32_t>(size)});
   for (size_t i = 0; i < size; ++i) {
     m.begin_byte(0, false);
     for (int k = 7; k >= 0; --k) {
       const int bit = data[i] >> k & 1;
-      coder.encode(bit, m.predict_bit());
+      coder.encode(bit, m.predict_bit({}));
       m.update_bit(bit);
     }
   }
 }
+template <typename Coder>
+void encode_bytes(Profile profile, const uint8_t* data, size_t size, Coder& coder) {
+  if (profile == Profile::fast) encode_planned<Profile::fast>(data, size, coder);
+  else if (profile == Profile::normal) encode_planned<Profile::normal>(data, size, coder);
+  else encode_planned<Profile::strong>(data, size, coder);
+}
 
 // Coder offers decode(probability of a one) -> bit.
-template <typename Coder>
-void decode_bytes(Profile profile, uint8_t* data, size_t size, Coder& coder) {
-  ByteMixer m(profile, false, {static_cast<uint32_t>(size)});
+template <Profile kProfile, typename Coder>
+void decode_planned(uint8_t* data, size_t size, Coder& coder) {
+  PlannedMixer<kProfile, false> m({static_cast<uint32_t>(size)});
   for (size_t i = 0; i < size; ++i) {
     m.begin_byte(0, false);
-    for (int k = 0; k < 8; ++k) m.update_bit(coder.decode(m.predict_bit()));
+    for (int k = 0; k < 8; ++k) m.update_bit(coder.decode(m.predict_bit({})));
     data[i] = m.buffer()[i];
   }
+}
+template <typename Coder>
+void decode_bytes(Profile profile, uint8_t* data, size_t size, Coder& coder) {
+  if (profile == Profile::fast) decode_planned<Profile::fast>(data, size, coder);
+  else if (profile == Profile::normal) decode_planned<Profile::normal>(data, size, coder);
+  else decode_planned<Profile::strong>(data, size, coder);
 }
 
 }  // namespace lmc::mixer

@@ -5,10 +5,10 @@
 #include <vector>
 
 #include "mixer_match.hpp"
+#include "mixer_plans.hpp"
 
 namespace lmc::mixer {
 
-constexpr int kMatches = 2;
 constexpr int kMaxStride = 2048;
 
 inline uint32_t hash64(uint64_t v) {
@@ -98,7 +98,7 @@ struct Lane {
   bool inside = false;                       // not at a token's first byte
   Losses losses;
   StrideFinder strides;
-  MatchState match[kMatches];
+  MatchState match[kMaxMatches];
 
   // index: of c in the lane.
   void append(uint32_t index, uint8_t c) {
