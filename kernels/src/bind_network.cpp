@@ -1,3 +1,100 @@
-#include "module.hpp"
+// The Python face of the network.
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
 
-void bind_network(pybind11::module_&) {}
+#include <cstring>
+
+#include "module.hpp"
+#include "transformer.hpp"
+
+namespace py = pybind11;
+using namespace lmc;
+
+namespace {
+
+int field(const py::dict& config, const char* name) {
+  if (!config.contains(name)) throw py::value_error(std::string("the architecture lacks ") + name);
+  return config[name].cast<int>();
+}
+
+std::unique_ptr<Network> make(const py::dict& arrays, const py::dict& config, int threads, const std::string& variant) {
+  Tensors tensors;
+  std::vector<py::array> keep;
+  for (const auto& item : arrays) {
+    py::array a = py::array::ensure(item.second, py::array::c_style);
+    if (!a) throw py::value_error("a tensor is not an array");
+    Tensor t;
+    if (py::isinstance<py::array_t<int8_t>>(a)) t.type = Type::i8;
+    if (py::isinstance<py::array_t<int32_t>>(a)) t.type = Type::i32;
+    if (py::isinstance<py::array_t<uint64_t>>(a)) t.type = Type::u64;
+    for (py::ssize_t i = 0; i < a.ndim(); ++i) t.shape.push_back(a.shape(i));
+    t.data = a.data();
+    tensors[item.first.cast<std::string>()] = t;
+    keep.push_back(std::move(a));
+  }
+  if (!config.contains("eps")) throw py::value_error("the architecture lacks eps");
+  const Config c{field(config, "dim"),      field(config, "layers"), field(config, "heads"),
+                 field(config, "kv_heads"), field(config, "head_dim"), field(config, "hidden"),
+                 field(config, "vocab"),    field(config, "extra"),  config["eps"].cast<int64_t>()};
+  py::gil_scoped_release release;
+  return std::make_unique<Network>(tensors, c, threads, variant);
+}
+
+using Ints = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
+
+py::object forward(Network& network, Cache& cache, const Ints& lane, const Ints& token, const py::object& out) {
+  if (lane.ndim() != 1 || token.ndim() != 1 || lane.size() != token.size()) {
+    throw py::value_error("lane and token must be vectors of one length");
+  }
+  const py::ssize_t rows = lane.size(), vocab = network.vocab();
+  py::object result = py::none();
+  int32_t* to = nullptr;
+  if (py::isinstance<py::bool_>(out)) {
+    if (out.cast<bool>()) {
+      py::array_t<int32_t> made({rows, vocab});
+      to = made.mutable_data();
+      result = made;
+    }
+  } else {
+    auto given = py::array_t<int32_t, py::array::c_style>::ensure(out);
+    if (!given || given.ptr() != out.ptr() || given.ndim() != 2 || given.shape(0) < rows || given.shape(1) != vocab) {
+      PyErr_Clear();
+      throw py::value_error("logits must be True, False or a contiguous int32 array of [rows, vocab]");
+    }
+    to = given.mutable_data();
+    result = out;
+  }
+  const int32_t* l = lane.data();
+  const int32_t* t = token.data();
+  {
+    py::gil_scoped_release release;
+    network.forward(cache, static_cast<int>(rows), l, t, to);
+  }
+  return result;
+}
+
+}  // namespace
+
+void bind_network(py::module_& m) {
+  m.def("kernel_names", &kernel_names, "Names of the kernel variants that run on this processor, slowest first.");
+  py::class_<Network>(m, "Network", "The exact integer transformer (ARITHMETIC.md).")
+      .def(py::init(&make), py::arg("tensors"), py::arg("config"), py::arg("threads") = 0, py::arg("variant") = "")
+      .def("forward", &forward, py::arg("cache"), py::arg("lane"), py::arg("token"), py::arg("logits") = true,
+           "Append token[i] to lane[i]; logits int32 [rows, vocab] in 2^-16 bit.")
+      .def_property_readonly("variant", &Network::variant)
+      .def_property_readonly("vocab", &Network::vocab)
+      .def_property_readonly("threads", [](Network& n) { return n.pool().threads(); })
+      .def_property_readonly("bytes", &Network::bytes);
+  py::class_<Cache>(m, "Cache", "Keys and values of some lanes.")
+      .def(py::init<const Network&, int, int, int, int>(), py::arg("network"), py::arg("lanes"), py::arg("window"),
+           py::arg("anchor") = 0, py::arg("chunk") = 128, py::keep_alive<1, 2>())
+      .def("length", [](const Cache& c, int lane) {
+        if (lane < 0 || lane >= c.lanes()) throw py::value_error("a lane is out of range");
+        return c.length(lane);
+      })
+      .def("rewind", &Cache::rewind, py::arg("lane"), py::arg("tokens"))
+      .def_property_readonly("lanes", &Cache::lanes)
+      .def_property_readonly("window", &Cache::window)
+      .def_property_readonly("anchor", &Cache::anchor)
+      .def_property_readonly("bytes", &Cache::bytes);
+}

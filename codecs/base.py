@@ -1,0 +1,109 @@
+"""What a codec is: a pair of functions that are each other's inverse, and what they exchange.
+
+A codec is a module with the three functions of `Codec`, kept in one file, so that the walk that
+encodes and the walk that decodes are read side by side. It knows nothing of files: the container
+gives it one frame's content at a time, checks what it returns, and stores a frame that it
+could not make smaller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from lmc.errors import Usage
+
+Report = Callable[[int], object]
+"""Called now and then, from the thread that works, with the bytes of the frame that are done."""
+
+LEVELS = range(10)
+DEFAULT_LEVEL = 6
+MIN_FRAME_SIZE = 1 << 16  # below it the promise on expansion would not hold (FORMAT.md, 6)
+MAX_FRAME_SIZE = 1 << 30
+DEFAULT_FRAME_SIZE = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that may influence what compression writes, and `threads`, which may not.
+
+    level: 0 stores, 1 is fastest, 9 smallest. model: name of an installed model, None for the
+    level's own. threads: 0 for as many as there are cores. frame_size: bytes of content in
+    each frame but the last. Raises Usage where a value is out of range.
+    """
+
+    level: int = DEFAULT_LEVEL
+    model: str | None = None
+    threads: int = 0
+    frame_size: int = DEFAULT_FRAME_SIZE
+
+    def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            raise Usage(f"there is no level {self.level}", hint="levels go from 0 to 9")
+        if self.threads < 0:
+            raise Usage("the number of threads cannot be negative")
+        if not MIN_FRAME_SIZE <= self.frame_size <= MAX_FRAME_SIZE:
+            raise Usage(
+                f"a frame of {self.frame_size} bytes is out of range",
+                hint=f"from {MIN_FRAME_SIZE} to {MAX_FRAME_SIZE} bytes",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What frames made with some settings may need, known before the first one is made.
+
+    model: the first 8 bytes of the identity of the model they may need, or None.
+    memory: bytes that decoding one of them takes at most, beside its payload and its content.
+    """
+
+    model: bytes | None = None
+    memory: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One encoded frame: its method's wire number, parameters and payload, and its own needs.
+
+    model and memory are as in Plan, for this very frame: model is None where the frame does
+    not use one, although the plan named one.
+    """
+
+    method: int
+    params: bytes
+    payload: bytes
+    model: bytes | None = None
+    memory: int = 0
+
+
+class Codec(Protocol):
+    """The functions of a codec module."""
+
+    def plan(self, settings: Settings) -> Plan:
+        """Say what frames made with these settings may need.
+
+        Raises ModelMissing if the settings ask for a model that is not installed.
+        """
+
+    def pieces(self, data: bytes, settings: Settings) -> list[int]:
+        """Sizes of the runs of `data` (1 byte or more) that had better be frames of their own."""
+
+    def encode_frame(self, data: bytes, settings: Settings, report: Report | None) -> Frame:
+        """Encode content of 1 byte or more. A function of its arguments, `threads` apart."""
+
+    def decode_frame(
+        self,
+        method: int,
+        params: bytes,
+        payload: bytes,
+        size: int,
+        model: object | None,
+        threads: int,
+        report: Report | None,
+    ) -> bytes:
+        """Return the content, of `size` bytes; `model` is what the member's header names.
+
+        `size` is a claim: the output must grow as it is decoded. Raises Corrupt on parameters
+        or payloads that no encoder writes; wrong content is found by the caller.
+        """

@@ -1,0 +1,250 @@
+"""The codec for text and any other bytes: adaptive byte models, mixed with a network where it pays.
+
+Four methods (FORMAT.md, section 5). Three code bytes by the adaptive models alone, in three
+profiles; `network` splits the bytes into tokens and walks each one down the vocabulary's trie,
+every decision mixed from the network's probability and the byte models' (`kernels/src/textframe.hpp`).
+
+Which level does what, and how a frame is laid out in lanes, is decided here and written into each
+frame; decoding asks nothing of this file's tables.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from lmc.codecs.base import Frame, Plan, Report, Settings
+from lmc.errors import Corrupt, ModelMissing
+from lmc.kernels import _native
+
+if TYPE_CHECKING:
+    from lmc.models.modelfile import Model
+
+FAST, NORMAL, STRONG, NETWORK = 1, 2, 3, 4
+"""Method numbers; for the first three also the profile of the byte models."""
+
+WINDOW_UNIT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a network frame is cut: equal lanes that are coded in lockstep.
+
+    lanes: 1 to 256. window: tokens that a token attends to, a multiple of 16. anchor: first tokens
+    of lane 0 that all lanes attend to, 0 to 255; window + anchor <= 4096.
+    """
+
+    lanes: int
+    window: int
+    anchor: int
+
+    def to_params(self) -> bytes:
+        return bytes([self.lanes - 1, self.window // WINDOW_UNIT - 1, self.anchor])
+
+    @classmethod
+    def from_params(cls, params: bytes, size: int) -> Layout:
+        if len(params) != 3:
+            raise Corrupt("a network frame has 3 bytes of parameters")
+        layout = cls(params[0] + 1, (params[1] + 1) * WINDOW_UNIT, params[2])
+        if layout.window + layout.anchor > 4096 or layout.lanes > size:
+            raise Corrupt("the layout of a network frame is out of range")
+        return layout
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How a level lays out network frames: one lane for each `lane_bytes`, at most `lanes`."""
+
+    lane_bytes: int
+    lanes: int
+    window: int
+
+    def layout(self, size: int) -> Layout:
+        lanes = max(1, min(self.lanes, size // self.lane_bytes))
+        return Layout(lanes, self.window, ANCHOR if lanes == 1 else SHARED_ANCHOR)
+
+
+# A single lane needs some first tokens as a place where attention can rest (Xiao et al. 2023);
+# many lanes also learn from them what the file is like.
+ANCHOR = 16
+SHARED_ANCHOR = 128
+
+# More lanes decode faster and cost a little, because each begins with little context.
+EFFORTS = {
+    7: Effort(lane_bytes=8 << 10, lanes=64, window=512),
+    8: Effort(lane_bytes=32 << 10, lanes=64, window=1024),
+    9: Effort(lane_bytes=256 << 10, lanes=32, window=2048),
+}
+
+
+def plan(settings: Settings) -> Plan:
+    """What frames made with these settings may need. Raises ModelMissing."""
+    size = settings.frame_size
+    if settings.level not in EFFORTS and settings.model is None:
+        return Plan(None, _native.mixer_bytes(_profile(settings.level), size))
+    model = _model(settings)
+    layout = _effort(settings.level).layout(size)
+    return Plan(model.card.wire_id, network_memory(model, layout, size))
+
+
+def pieces(data: bytes, settings: Settings) -> list[int]:
+    """Sizes of the runs of `data` that are worth frames of their own, because one is text for
+    the network and the next is not."""
+    if settings.level not in EFFORTS and settings.model is None:
+        return [len(data)]
+    kinds = [_looks_like_text(data[at : at + BLOCK]) for at in range(0, len(data), BLOCK)]
+    for i in range(1, len(kinds) - 1):  # a lone block is not worth a frame
+        if kinds[i - 1] == kinds[i + 1]:
+            kinds[i] = kinds[i - 1]
+    cuts = [i * BLOCK for i in range(1, len(kinds)) if kinds[i] != kinds[i - 1]]
+    return [b - a for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+
+
+def encode_frame(data: bytes, settings: Settings, report: Report | None = None) -> Frame:
+    """Encode content of 1 byte or more; a function of data, level and model."""
+    if settings.level not in EFFORTS and settings.model is None:
+        return encode_bytes(data, _profile(settings.level), report)
+    if not _looks_like_text(data):
+        return encode_bytes(data, STRONG, report)
+    model = _model(settings)
+    if not _network_pays(data, model, settings.threads):
+        return encode_bytes(data, STRONG, report)
+    layout = _effort(settings.level).layout(len(data))
+    return encode_network(data, model, layout, settings.threads, report)
+
+
+def decode_frame(
+    method: int,
+    params: bytes,
+    payload: bytes,
+    size: int,
+    model: object | None,
+    threads: int,
+    report: Report | None = None,
+) -> bytes:
+    """The content of `size` bytes. Raises Corrupt."""
+    try:
+        if method != NETWORK:
+            if params:
+                raise Corrupt("a frame of bytes has no parameters")
+            return _native.decode_bytes(method, payload, size, report)
+        layout = Layout.from_params(params, size)
+        if model is None:
+            raise Corrupt("a network frame in a member without a model")
+        opened = cast("Model", model)
+        with opened.lock:
+            return _native.decode_network(
+                opened.network(threads),
+                opened.vocabulary,
+                layout.lanes,
+                layout.window,
+                layout.anchor,
+                size,
+                payload,
+                report,
+            )
+    except _native.Damaged as error:
+        raise Corrupt(str(error)) from error
+
+
+def encode_bytes(data: bytes, method: int, report: Report | None = None) -> Frame:
+    """A frame by the byte models alone; `method` is FAST, NORMAL or STRONG."""
+    payload = _native.encode_bytes(method, data, report)
+    return Frame(method, b"", payload, None, _native.mixer_bytes(method, len(data)))
+
+
+def encode_network(
+    data: bytes,
+    model: Model,
+    layout: Layout,
+    threads: int,
+    report: Report | None = None,
+) -> Frame:
+    """A frame by network and byte models, in this layout."""
+    import numpy as np  # a file without a network does not wait for it
+
+    lanes = [model.tokenizer.encode(lane) for lane in _lanes(data, layout.lanes)]
+    shared = len(lanes[0])
+    if layout.lanes > 1 and shared <= layout.anchor:
+        layout = Layout(layout.lanes, layout.window, shared // 2)
+    with model.lock:
+        payload = _native.encode_network(
+            model.network(threads),
+            model.vocabulary,
+            layout.lanes,
+            layout.window,
+            layout.anchor,
+            len(data),
+            np.concatenate(lanes),
+            np.array([len(ids) for ids in lanes], np.uint32),
+            report,
+        )
+    memory = network_memory(model, layout, len(data))
+    return Frame(NETWORK, layout.to_params(), payload, model.card.wire_id, memory)
+
+
+def network_memory(model: Model, layout: Layout, size: int) -> int:
+    """Bytes that decoding a network frame takes at most."""
+    a = model.card.architecture
+    cached = layout.lanes * (layout.window + 256) + layout.anchor + 256
+    keys = cached * a.layers * a.kv_heads * (2 * a.head_dim + 16)
+    rows = layout.lanes * (a.vocab * 16 + 64 * a.dim + 32 * a.hidden)
+    return model.memory + keys + rows + _native.mixer_bytes(STRONG, size)
+
+
+def _profile(level: int) -> int:
+    return FAST if level == 1 else NORMAL
+
+
+def _effort(level: int) -> Effort:
+    """A model that was asked for by name serves at every level; the low ones decode fastest."""
+    return EFFORTS.get(level, EFFORTS[7])
+
+
+def _model(settings: Settings) -> Model:
+    from lmc.models import registry
+
+    if settings.model is not None:
+        return registry.open_model(settings.model)
+    largest = registry.largest()
+    if largest is None:
+        raise ModelMissing(
+            f"level {settings.level} needs a language model, and none is installed",
+            hint="lmc models pull smollm2-135m",
+        )
+    return registry.open_model(largest.card.name)
+
+
+def _lanes(data: bytes, lanes: int) -> Iterator[bytes]:
+    size = len(data)
+    for lane in range(lanes):
+        yield data[size * lane // lanes : size * (lane + 1) // lanes]
+
+
+# ---- what the network is good for ----------------------------------------------------------------
+
+BLOCK = 1 << 16
+SAMPLE = 2048  # bytes of one sample
+SAMPLES = 4
+
+# No text holds control characters (but for white space and escape) or bytes that break UTF-8 in
+# such numbers; single slips are met in real text and in other encodings of it.
+_NOT_TEXT = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f\udc80-\udcff]")
+MOST_NOT_TEXT = 0.30
+
+
+def _looks_like_text(block: bytes) -> bool:
+    text = str(block, "utf-8", "surrogateescape")
+    return len(_NOT_TEXT.findall(text)) <= MOST_NOT_TEXT * len(text)
+
+
+def _network_pays(data: bytes, model: Model, threads: int) -> bool:
+    """Whether samples come out smaller with the network than by the byte models alone."""
+    if _NOT_TEXT.search(str(data[: 1 << 20], "utf-8", "surrogateescape")) is None:
+        return True
+    step = max(SAMPLE, len(data) // SAMPLES)
+    sample = b"".join(data[at : at + SAMPLE] for at in range(0, len(data), step))
+    mixed = encode_network(sample, model, Layout(1, 512, ANCHOR), threads)
+    return len(mixed.payload) < 0.97 * len(encode_bytes(sample, STRONG).payload)

@@ -1,0 +1,22 @@
+// Which instruction sets the loops outside the network's kernels may use.
+#pragma once
+#include <cstdlib>
+#include <cstring>
+
+namespace lmc {
+
+// True where AVX2 runs and LMC_KERNELS does not ask for less.
+inline bool use_avx2() {
+#if defined(__x86_64__)
+  static const bool yes = [] {
+    const char* forced = std::getenv("LMC_KERNELS");
+    if (forced != nullptr && std::strcmp(forced, "scalar") == 0) return false;
+    return __builtin_cpu_supports("avx2") != 0;
+  }();
+  return yes;
+#else
+  return false;
+#endif
+}
+
+}  // namespace lmc

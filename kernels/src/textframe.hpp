@@ -1,0 +1,221 @@
+// The loops of the text codec: lanes in lockstep, each token a walk down the
+// trie, each decision mixed and range-coded. Encoder and decoder are one
+// template, so they cannot disagree about the order of anything.
+//
+// The order of coding (FORMAT.md, "Network frames"): lane 0 codes alone until
+// it has fed `anchor` tokens; then, step by step, every unfinished lane codes
+// one token, in lane order. Within a step all lanes see the online bias as it
+// was when the step began; the mixer learns after every decision.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <stdexcept>
+#include <vector>
+
+#include "distribution.hpp"
+#include "mixer.hpp"
+#include "rangecoder.hpp"
+#include "threads.hpp"
+#include "transformer.hpp"
+#include "vocabulary.hpp"
+#include "walk.hpp"
+
+namespace lmc {
+
+// The stream cannot have come from the encoder.
+struct Damaged : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// Called now and then with the bytes done so far; may throw to stop the work.
+using Progress = std::function<void(size_t done)>;
+
+struct Layout {
+  uint32_t lanes;   // lanes decoded in lockstep
+  uint32_t window;  // tokens that a token attends to
+  uint32_t anchor;  // first inputs of lane 0 that every lane attends to
+};
+
+// Where lane l of n ends in a frame of `size` bytes: equal parts, no table.
+inline uint32_t lane_end(uint32_t size, uint32_t lanes, uint32_t lane) {
+  return static_cast<uint32_t>(uint64_t{size} * (lane + 1) / lanes);
+}
+
+template <class Bits>
+class NetworkFrame {
+ public:
+  NetworkFrame(Network& network, const Vocabulary& vocabulary, const Layout& layout,
+               uint32_t size, Bits& bits)
+      : network_(network),
+        vocabulary_(vocabulary),
+        pool_(network.pool()),
+        layout_(layout),
+        bits_(bits),
+        ends_(ends(layout, size)),
+        mixer_(mixer::Profile::strong, true, ends_),
+        bias_(vocabulary.size()),
+        views_(layout.lanes),
+        lanes_(layout.lanes) {
+    for (uint32_t l = 0; l < layout.lanes; ++l) {
+      lanes_[l].number = l;
+      lanes_[l].position = l == 0 ? 0 : ends_[l - 1];
+      lanes_[l].end = ends_[l];
+      lanes_[l].input = vocabulary.size();  // begin of text
+      views_[l].plain.resize(vocabulary.size());
+      views_[l].biased.resize(vocabulary.size());
+    }
+  }
+
+  // Encoding: `tokens` spell each lane's bytes, `counts` of them in each lane.
+  // Rows of many steps go through the network at once; nothing but speed
+  // depends on how many. Decoding: no tokens, one step at a time.
+  void run(const int32_t* tokens, const uint32_t* counts, const Progress& progress) {
+    const bool known = tokens != nullptr;
+    if (known) {
+      for (Lane& lane : lanes_) {
+        lane.tokens = tokens;
+        tokens += counts[lane.number];
+        lane.count = counts[lane.number];
+      }
+    }
+    const uint32_t chunk = known ? kRows : 1;
+    Cache cache(network_, static_cast<int>(layout_.lanes), static_cast<int>(layout_.window),
+                static_cast<int>(layout_.anchor), static_cast<int>(chunk));
+    std::vector<int32_t> logits;
+    std::vector<int32_t> rows, inputs;
+    uint64_t steps = 0;  // steps done; lane 0 is alone for the first `anchor` of them
+    size_t done = 0;
+    for (;;) {
+      std::vector<Lane*> active;
+      const bool alone = layout_.lanes > 1 && steps < layout_.anchor;
+      for (Lane& lane : lanes_) {
+        if (lane.position != lane.end && (lane.number == 0 || !alone)) active.push_back(&lane);
+      }
+      if (active.empty()) {
+        if (alone) throw Damaged("lane 0 ends before its anchor");
+        return;
+      }
+      uint64_t deep = std::max<uint64_t>(1, chunk / active.size());
+      if (alone) deep = std::min<uint64_t>(deep, layout_.anchor - steps);
+      if (known) {
+        // All lanes of a pass stay unfinished to its end, so that the order is kept.
+        for (const Lane* lane : active) deep = std::min<uint64_t>(deep, lane->count - lane->coded);
+      } else {
+        deep = 1;
+      }
+      rows.clear();
+      inputs.clear();
+      for (Lane* lane : active) {
+        for (uint64_t step = 0; step < deep; ++step) {
+          rows.push_back(static_cast<int32_t>(lane->number));
+          inputs.push_back(static_cast<int32_t>(
+              step == 0 ? lane->input
+                        : static_cast<uint32_t>(lane->tokens[lane->coded + step - 1])));
+        }
+      }
+      logits.resize(rows.size() * vocabulary_.size());
+      network_.forward(cache, static_cast<int>(rows.size()), rows.data(), inputs.data(),
+                       logits.data());
+      for (uint64_t step = 0; step < deep; ++step) {
+        done += code_step(active, logits.data(), step, deep);
+        progress(done);
+      }
+      steps += deep;
+    }
+  }
+
+  const uint8_t* bytes() const { return mixer_.buffer(); }
+
+ private:
+  static constexpr uint32_t kRows = 256;  // rows in one pass of the encoder
+
+  struct Lane {
+    uint32_t number = 0, position = 0, end = 0;
+    uint32_t input = 0;  // the token to feed next
+    const int32_t* tokens = nullptr;
+    uint32_t count = 0, coded = 0;
+  };
+
+  // What walk() asks for, done with the mixer and the coder.
+  struct Decide {
+    NetworkFrame& frame;
+    Lane& lane;
+    bool full() const { return lane.position == lane.end; }
+    void begin_byte(bool inside) {
+      if (full()) throw Damaged("a token passes the end of its lane");
+      frame.mixer_.begin_byte(lane.number, inside);
+      ++lane.position;
+    }
+    bool end(const NetworkBit& n, bool known) {
+      const int bit = frame.bits_(known, frame.mixer_.predict_end({n.plain, n.biased}));
+      frame.mixer_.update_end(bit);
+      if (bit) --lane.position;
+      return bit != 0;
+    }
+    bool bit(const NetworkBit& n, bool known) {
+      const int bit = frame.bits_(known, frame.mixer_.predict_bit({n.plain, n.biased}));
+      frame.mixer_.update_bit(bit);
+      return bit != 0;
+    }
+    void skip(int bit) { frame.mixer_.skip_bit(bit); }
+  };
+
+  static std::vector<uint32_t> ends(const Layout& layout, uint32_t size) {
+    std::vector<uint32_t> all(layout.lanes);
+    for (uint32_t l = 0; l < layout.lanes; ++l) all[l] = lane_end(size, layout.lanes, l);
+    return all;
+  }
+
+  // Codes one token of every active lane; returns the bytes they spell.
+  size_t code_step(const std::vector<Lane*>& active, const int32_t* logits, uint64_t step,
+                   uint64_t deep) {
+    const uint32_t n = vocabulary_.size();
+    pool_.run(static_cast<int>(2 * active.size()), [&](int task, int) {
+      const size_t a = static_cast<size_t>(task / 2);
+      const int32_t* row = logits + (a * deep + step) * n;
+      Views& views = views_[active[a]->number];
+      if (task % 2 == 0) {
+        views.plain.assign(row, nullptr);
+      } else {
+        views.biased.assign(row, bias_.values());
+      }
+    });
+    size_t spelt = 0;
+    for (Lane* lane : active) {
+      Decide decide{*this, *lane};
+      const uint32_t before = lane->position;
+      const uint32_t hint =
+          lane->tokens == nullptr ? 0 : static_cast<uint32_t>(lane->tokens[lane->coded]);
+      lane->input = walk(vocabulary_, views_[lane->number], decide, hint);
+      ++lane->coded;
+      mixer_.token_done(lane->number, lane->input);
+      spelt += lane->position - before;
+    }
+    const int parts = static_cast<int>((n + kBiasPart - 1) / kBiasPart);
+    pool_.run(parts, [&](int part, int) {
+      const uint32_t low = static_cast<uint32_t>(part) * kBiasPart;
+      const uint32_t high = std::min(n, low + kBiasPart);
+      for (const Lane* lane : active) {
+        bias_.learn(views_[lane->number].biased, lane->input, low, high);
+      }
+    });
+    return spelt;
+  }
+
+  static constexpr uint32_t kBiasPart = 8192;  // tokens of one task, whole vectors
+
+  Network& network_;
+  const Vocabulary& vocabulary_;
+  Pool& pool_;
+  const Layout layout_;
+  Bits& bits_;
+  const std::vector<uint32_t> ends_;
+  mixer::ByteMixer mixer_;
+  Bias bias_;
+  std::vector<Views> views_;
+  std::vector<Lane> lanes_;
+};
+
+}  // namespace lmc

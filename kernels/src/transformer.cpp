@@ -1,0 +1,646 @@
+#include "transformer.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <stdexcept>
+
+namespace lmc {
+namespace {
+
+constexpr int PASS_ROWS = 128;   // rows of one pass; bounds the buffers
+constexpr int SPILL_ROWS = 6;    // from so many rows on, spilled weights are applied by vectors
+constexpr int ATTEND_ROWS = 4;   // rows of one lane in one attention task
+constexpr int MAX_WIDTH = 65504; // inputs of a matrix: a spill entry counts them in 16 bits
+
+[[noreturn]] void refuse(const std::string& why) { throw std::invalid_argument(why); }
+
+// floor(sqrt(v)), bit by bit
+uint64_t square_root(uint64_t v) {
+  uint64_t root = 0;
+  for (uint64_t bit = uint64_t{1} << 62; bit; bit >>= 2) {
+    if (v >= root + bit) {
+      v -= root + bit;
+      root = (root >> 1) + bit;
+    } else {
+      root >>= 1;
+    }
+  }
+  return root;
+}
+
+int32_t sine(uint64_t phase) {
+  const int32_t* table = sine_table();
+  const int quarter = static_cast<int>(phase >> 62);
+  uint64_t a = (phase >> 30) & 0xFFFFFFFF;
+  if (quarter & 1) a = (uint64_t{1} << 32) - a;
+  const size_t i = a >> 20;
+  const int64_t f = static_cast<int64_t>(a & 0xFFFFF);
+  const int64_t step = (table[i + 1] - table[i]) * f + (1 << 19);
+  const int32_t value = table[i] + static_cast<int32_t>(step >> 20);
+  return quarter & 2 ? -value : value;
+}
+
+// Reads and checks tensors.
+struct Reader {
+  const Tensors& tensors;
+
+  bool has(const std::string& name) const { return tensors.count(name) != 0; }
+
+  const void* data(const std::string& name, Type type, const std::vector<int64_t>& shape) const {
+    const auto found = tensors.find(name);
+    if (found == tensors.end()) refuse("tensor " + name + " is missing");
+    const Tensor& t = found->second;
+    if (t.type != type) refuse("tensor " + name + " has the wrong type");
+    if (t.shape != shape) refuse("tensor " + name + " has the wrong shape");
+    return t.data;
+  }
+  const int8_t* weights(const std::string& name, int64_t rows, int64_t columns) const {
+    const auto* w = static_cast<const int8_t*>(data(name, Type::i8, {rows, columns}));
+    if (std::memchr(w, 0x80, static_cast<size_t>(rows * columns))) refuse("tensor " + name + " contains -128");
+    return w;
+  }
+  // int32 values in [low, high]
+  const int32_t* ints(const std::string& name, int64_t n, int64_t low, int64_t high) const {
+    const auto* p = static_cast<const int32_t*>(data(name, Type::i32, {n}));
+    for (int64_t i = 0; i < n; ++i) {
+      if (p[i] < low || p[i] > high) refuse("tensor " + name + " has a value out of range");
+    }
+    return p;
+  }
+  int64_t length(const std::string& name) const {
+    const auto found = tensors.find(name);
+    if (found == tensors.end()) refuse("tensor " + name + " is missing");
+    if (found->second.shape.size() != 1) refuse("tensor " + name + " has the wrong shape");
+    return found->second.shape[0];
+  }
+  const int32_t* scales(const std::string& name, int64_t n) const { return ints(name + ".scale", n, 0, (1 << 24) - 1); }
+  int exponent(const std::string& name) const { return ints(name + ".exponent", 1, -64, 96)[0]; }
+};
+
+// Takes from a pair of weights what would let 255 (w1 + w2) pass 16 bits; returns it.
+int limit_pair(int8_t& a, int8_t& b, bool& second) {
+  if ((a > 0) != (b > 0)) return 0;
+  const int sum = a + b;
+  const int extra = sum > 128 ? sum - 128 : sum < -128 ? sum + 128 : 0;
+  second = (a > 0) == (b > a);
+  (second ? b : a) = static_cast<int8_t>((second ? b : a) - extra);
+  return extra;
+}
+
+// Does that for output n of a tile.
+void limit(std::vector<int8_t>& row, int n, std::vector<Spill>& spill) {
+  bool half = false;
+  for (size_t c = 0; c < row.size(); c += 2) {
+    bool second = false;
+    const int e = limit_pair(row[c], row[c + 1], second);
+    if (e == 0) continue;
+    if (!half) spill.push_back({{}, {}, static_cast<uint16_t>(n)});
+    spill.back().k[half] = static_cast<uint16_t>(c + second);
+    spill.back().e[half] = static_cast<int16_t>(e);
+    half = !half;
+  }
+}
+
+// Lets the outputs take turns, so that no sum waits for the one before.
+void interleave(std::vector<Spill>& spill) {
+  std::vector<std::pair<int, Spill>> turns;
+  int turn = 0;
+  for (size_t i = 0; i < spill.size(); ++i) {
+    turn = i > 0 && spill[i].n == spill[i - 1].n ? turn + 1 : 0;
+    turns.emplace_back(turn, spill[i]);
+  }
+  std::stable_sort(turns.begin(), turns.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (size_t i = 0; i < spill.size(); ++i) spill[i] = turns[i].second;
+}
+
+// Packs rows of w (order[i]: row of w that is output i, -1: none; source: columns). Throws when a sum
+// could overflow.
+Matrix pack(const Kernels& kernels, Pool& pool, const std::string& name, const int8_t* w, int columns,
+            const std::vector<int>& order, const int32_t* source, int k, const int32_t* scale, int exponent,
+            const int32_t* bias) {
+  Matrix m;
+  m.n = static_cast<int>(order.size());
+  m.kp = round_up(k, 32);
+  m.tiles = round_up((m.n + TILE - 1) / TILE, kernels.group);
+  m.exponent = exponent;
+  const size_t outputs = static_cast<size_t>(m.tiles) * TILE;
+  m.packed = Buffer<int8_t>(outputs * m.kp);
+  m.correction = Buffer<int32_t>(outputs);
+  m.scale = Buffer<int32_t>(outputs);
+  if (bias) m.bias = Buffer<int32_t>(outputs);
+  std::vector<int64_t> bound(m.tiles, 0);
+  std::vector<std::vector<Spill>> spill(m.tiles);
+  pool.run(m.tiles, [&](int tile, int) {
+    std::vector<int8_t> row(m.kp);
+    for (int i = 0; i < TILE; ++i) {
+      const size_t n = static_cast<size_t>(tile) * TILE + i;
+      if (n >= order.size() || order[n] < 0) continue;
+      const int8_t* from = w + static_cast<size_t>(order[n]) * columns;
+      int64_t magnitude = 0, total = 0;
+      for (int c = 0; c < k; ++c) {
+        row[c] = from[source ? source[c] : c];
+        magnitude += std::abs(row[c]);
+      }
+      bound[tile] = std::max(bound[tile], 127 * magnitude);
+      if (kernels.spill) limit(row, i, spill[tile]);
+      int8_t* to = m.packed.data() + static_cast<size_t>(tile) * m.kp * TILE + i * 4;
+      for (int c = 0; c < m.kp; c += 4) std::memcpy(to + c * TILE, row.data() + c, 4);
+      for (int c = 0; c < k; ++c) total += row[c];
+      m.correction[n] = static_cast<int32_t>(-kernels.offset * total);
+      m.scale[n] = scale[order[n]] << 7;
+      if (bias) m.bias[n] = bias[order[n]];
+    }
+    interleave(spill[tile]);
+  });
+  const int64_t largest = *std::max_element(bound.begin(), bound.end());
+  if (largest >= int64_t{1} << 30) refuse("a sum of " + name + " could overflow");
+  m.up = 30 - bits(static_cast<uint64_t>(largest));
+  if (kernels.spill) {
+    m.spill_at.push_back(0);
+    for (const auto& s : spill) {
+      m.spill.insert(m.spill.end(), s.begin(), s.end());
+      m.spill_at.push_back(static_cast<uint32_t>(m.spill.size()));
+    }
+  }
+  return m;
+}
+
+size_t memory(const Matrix& m) {
+  return m.packed.size() + 4 * (m.correction.size() + m.scale.size() + m.bias.size()) + m.spill.size() * sizeof(Spill);
+}
+
+std::vector<int> in_order(int n, int padded) {
+  std::vector<int> order(padded, -1);
+  for (int i = 0; i < n; ++i) order[i] = i;
+  return order;
+}
+
+void check(const Config& c) {
+  const auto within = [](int64_t v, int64_t low, int64_t high, const char* name) {
+    if (v < low || v > high) refuse(std::string("the architecture's ") + name + " is out of range");
+  };
+  within(c.dim, 1, 16384, "dim");
+  within(c.layers, 1, 1024, "layers");
+  within(c.heads, 1, 1024, "heads");
+  within(c.kv_heads, 1, c.heads, "kv_heads");
+  within(c.head_dim, 32, 256, "head_dim");
+  within(c.hidden, 1, MAX_WIDTH, "hidden");
+  within(c.vocab, 1, 1 << 22, "vocab");
+  within(c.extra, 0, 1 << 16, "extra");
+  within(c.eps, 0, (int64_t{1} << 40) - 1, "eps");
+  if (c.heads % c.kv_heads) refuse("heads is not a multiple of kv_heads");
+  if (c.head_dim % 32) refuse("head_dim is not a multiple of 32");
+  within(int64_t{c.heads} * c.head_dim, 1, MAX_WIDTH, "heads * head_dim");
+}
+
+Config checked(const Config& c) {
+  check(c);
+  return c;
+}
+
+}  // namespace
+
+struct Network::Norm {
+  int k = 0;  // outputs, padded
+  int exponent = 0;
+  std::vector<int32_t> source;
+  std::vector<int32_t> gain;
+
+  Norm(const Reader& read, const std::string& name, int dim) {
+    const int64_t n = read.length(name + ".source");
+    if (n < 1 || n > MAX_WIDTH) refuse("tensor " + name + ".source has the wrong shape");
+    const int32_t* from = read.ints(name + ".source", n, 0, dim - 1);
+    const int32_t* by = read.ints(name + ".gain", n, -std::numeric_limits<int32_t>::max(),
+                                  std::numeric_limits<int32_t>::max());
+    exponent = read.exponent(name);
+    k = round_up(static_cast<int>(n), 32);
+    source.assign(from, from + n);
+    gain.assign(by, by + n);
+    gain.resize(k, 0);
+  }
+};
+
+struct Network::Layer {
+  Norm attn_norm, ffn_norm;
+  Matrix qkv, out, gate_up, down;
+};
+
+// What a row needs during a pass. All widths are padded.
+struct Network::Scratch {
+  int dim, qkv, mixed, hidden;
+  Buffer<int32_t> x, projected, attended, gates;
+  Acts acts;
+  struct Row {
+    int lane;
+    int64_t position;
+  };
+  std::vector<Row> rows;
+  std::vector<int32_t> turns;  // [rows][4][head_dim / 2]: cos, sin at the position; cos, sin for the anchor
+  struct Task {
+    int first, count;
+  };
+  std::vector<Task> tasks;
+  struct Worker {
+    Buffer<int32_t> z, scores, acc, turned;
+    Buffer<int16_t> weights;
+    Buffer<int8_t> queries;
+    std::vector<const uint8_t*> tiles;
+  };
+  std::vector<Worker> workers;
+};
+
+Network::~Network() = default;
+
+Network::Network(const Tensors& tensors, const Config& config, int threads, const std::string& variant)
+    : config_(checked(config)), kernels_(kernels_by_name(variant)), pool_(threads) {
+  const Reader read{tensors};
+  const Config& c = config_;
+  const int ids = c.vocab + c.extra;
+  const int8_t* embed = read.weights("embed.weight", ids, c.dim);
+  embed_ = Buffer<int8_t>(static_cast<size_t>(ids) * c.dim);
+  std::memcpy(embed_.data(), embed, embed_.size());
+  embed_scale_ = Buffer<int32_t>(ids);
+  std::memcpy(embed_scale_.data(), read.scales("embed", ids), embed_scale_.size() * 4);
+  embed_exponent_ = read.exponent("embed");
+  const auto* frequency = static_cast<const uint64_t*>(read.data("rotary.frequency", Type::u64, {c.head_dim / 2}));
+  frequency_.assign(frequency, frequency + c.head_dim / 2);
+
+  const auto matrix = [&](const std::string& name, int rows, int columns, const Norm* norm,
+                          const std::vector<int>& order, const int8_t* weights = nullptr) {
+    if (!weights) weights = read.weights(name + ".weight", rows, columns);
+    const int32_t* bias = read.has(name + ".bias") ? read.ints(name + ".bias", rows, -LIMIT, LIMIT) : nullptr;
+    return pack(kernels_, pool_, name, weights, columns, order, norm ? norm->source.data() : nullptr,
+                norm ? static_cast<int>(norm->source.size()) : columns, read.scales(name, rows),
+                read.exponent(name), bias);
+  };
+
+  const int width = c.heads * c.head_dim;
+  const int qkv = width + 2 * c.kv_heads * c.head_dim;
+  scratch_ = std::make_unique<Scratch>();
+  Scratch& s = *scratch_;
+  s.dim = round_up(c.dim, TILE);
+  s.qkv = qkv;
+  s.mixed = width;
+  s.hidden = round_up(c.hidden, 32);
+  std::vector<int> halves(2 * s.hidden, -1);  // gate rows, padding, up rows, padding
+  for (int i = 0; i < c.hidden; ++i) {
+    halves[i] = i;
+    halves[s.hidden + i] = c.hidden + i;
+  }
+  int widest = std::max(width, s.hidden);
+  for (int i = 0; i < c.layers; ++i) {
+    const std::string at = "layers." + std::to_string(i) + ".";
+    Norm first(read, at + "attn_norm", c.dim), second(read, at + "ffn_norm", c.dim);
+    Matrix m1 = matrix(at + "qkv", qkv, c.dim, &first, in_order(qkv, qkv));
+    Matrix m2 = matrix(at + "out", c.dim, width, nullptr, in_order(c.dim, s.dim));
+    Matrix m3 = matrix(at + "gate_up", 2 * c.hidden, c.dim, &second, halves);
+    Matrix m4 = matrix(at + "down", c.dim, c.hidden, nullptr, in_order(c.dim, s.dim));
+    widest = std::max({widest, first.k, second.k});
+    layers_.push_back(Layer{std::move(first), std::move(second), std::move(m1), std::move(m2), std::move(m3),
+                            std::move(m4)});
+  }
+  final_ = std::make_unique<Norm>(read, "final_norm", c.dim);
+  widest = std::max(widest, final_->k);
+  head_ = std::make_unique<Matrix>(matrix("head", c.vocab, c.dim, final_.get(), in_order(c.vocab, c.vocab),
+                                          read.has("head.weight") ? nullptr : embed));
+
+  s.x = Buffer<int32_t>(static_cast<size_t>(PASS_ROWS) * s.dim);
+  s.projected = Buffer<int32_t>(static_cast<size_t>(PASS_ROWS) * s.qkv);
+  s.attended = Buffer<int32_t>(static_cast<size_t>(PASS_ROWS) * s.mixed);
+  s.gates = Buffer<int32_t>(static_cast<size_t>(PASS_ROWS) * 2 * s.hidden);
+  s.acts.q = Buffer<uint8_t>(static_cast<size_t>(PASS_ROWS) * widest);
+  s.acts.transposed = Buffer<int8_t>(static_cast<size_t>(PASS_ROWS) * widest);
+  s.acts.scale.resize(PASS_ROWS);
+  s.acts.exponent.resize(PASS_ROWS);
+  s.workers.resize(pool_.threads());
+  for (auto& w : s.workers) {
+    constexpr size_t keys = 4096 + 4 * TILE + PASS_ROWS;
+    w.z = Buffer<int32_t>(widest);
+    w.scores = Buffer<int32_t>(QUERIES * keys);
+    w.weights = Buffer<int16_t>(QUERIES * keys);
+    w.acc = Buffer<int32_t>(QUERIES * 256);
+    w.turned = Buffer<int32_t>(256);
+    w.queries = Buffer<int8_t>(2 * QUERIES * 256);
+    w.tiles.reserve(keys / TILE);
+  }
+}
+
+size_t Network::bytes() const {
+  size_t total = embed_.size() + embed_scale_.size() * 4 + memory(*head_);
+  for (const Layer& l : layers_) total += memory(l.qkv) + memory(l.out) + memory(l.gate_up) + memory(l.down);
+  return total;
+}
+
+void Network::embed(int token, int32_t* x) const {
+  const int8_t* w = embed_.data() + static_cast<size_t>(token) * config_.dim;
+  const int64_t scale = embed_scale_[token];
+  const int e = embed_exponent_ - 16;
+  for (int i = 0; i < config_.dim; ++i) {
+    int64_t v = w[i] * scale;
+    if (e > 0) {
+      const int down = std::min(e, 62);
+      v = (v + (int64_t{1} << (down - 1))) >> down;
+    } else {
+      v *= int64_t{1} << std::min(-e, 30);
+    }
+    x[i] = static_cast<int32_t>(std::clamp<int64_t>(v, -LIMIT, LIMIT));
+  }
+}
+
+namespace {
+
+// `quantise` of ARITHMETIC.md, with the largest magnitude known.
+struct Scaled {
+  int nb;
+  int32_t mantissa, reciprocal;
+  explicit Scaled(int32_t peak) {
+    peak = std::max(peak, 1);
+    nb = 31 - bits(static_cast<uint32_t>(peak));
+    mantissa = peak << nb;
+    reciprocal = static_cast<int32_t>((int64_t{127} << 54) / mantissa);
+  }
+};
+
+int room(int32_t peak) { return 30 - bits(static_cast<uint32_t>(std::max(peak, 1))); }
+
+}  // namespace
+
+// Quantises one row of n values with `fraction` fraction bits.
+void Network::activate(const int32_t* z, int n, int fraction, int row, Acts& out) {
+  const Scaled s(kernels_.peak(z, n));
+  kernels_.narrow(z, n, s.nb, s.reciprocal, kernels_.offset, out.q.data() + static_cast<size_t>(row) * out.kp);
+  out.scale[row] = mul31(s.mantissa, C127);
+  out.exponent[row] = 6 + s.nb + fraction;
+}
+
+void Network::normalise(const Norm& norm, int rows, Acts& out) {
+  const Scratch& scratch = *scratch_;
+  out.kp = norm.k;
+  pool_.run(rows, [&](int row, int worker) {
+    const int32_t* x = scratch.x.data() + static_cast<size_t>(row) * scratch.dim;
+    int32_t* z = scratch.workers[worker].z.data();
+    const int32_t m = std::max(1, kernels_.peak(x, scratch.dim));
+    const int s = std::max(0, bits(static_cast<uint32_t>(m)) - 24);
+    const int64_t total = kernels_.squares(x, scratch.dim, s);
+    const uint64_t v = static_cast<uint64_t>(std::max<int64_t>(1, total / config_.dim + (config_.eps >> (2 * s))));
+    const int j = (62 - bits(v)) >> 1;
+    const uint64_t r = square_root(v << (2 * j));
+    const int nx = 31 - bits(static_cast<uint32_t>(m));
+    const int k = static_cast<int>(norm.source.size());
+    for (int i = 0; i < k; ++i) z[i] = x[norm.source[i]];
+    for (int i = k; i < norm.k; ++i) z[i] = 0;
+    const Scaled q(kernels_.gain(z, norm.gain.data(), norm.k, nx));
+    kernels_.narrow(z, norm.k, q.nb, q.reciprocal, kernels_.offset, out.q.data() + static_cast<size_t>(row) * norm.k);
+    const int32_t d = static_cast<int32_t>((static_cast<uint64_t>(q.mantissa) << 30) / r);
+    out.scale[row] = mul31(d, C127);
+    out.exponent[row] = 5 + q.nb + nx + norm.exponent + s - j;
+  });
+}
+
+void Network::multiply(const Matrix& m, const Acts& a, int rows, int32_t* out, size_t stride, bool add) {
+  if (a.stride_t > 0) {
+    Acts& acts = scratch_->acts;
+    pool_.run((rows + TILE - 1) / TILE, [&](int i, int) { kernels_.transpose(acts, i * TILE, (i + 1) * TILE); });
+  }
+  const int groups = m.tiles / kernels_.group;
+  // A few tasks for each thread, so that an interrupted one does not hold up the others.
+  const int tasks = pool_.threads() == 1 ? 1 : std::min(groups, 4 * pool_.threads());
+  pool_.run(tasks, [&](int i, int) {
+    const int first = static_cast<int>(int64_t{groups} * i / tasks) * kernels_.group;
+    const int last = static_cast<int>(int64_t{groups} * (i + 1) / tasks) * kernels_.group;
+    kernels_.matmul(m, a, rows, first, last, out, stride, add);
+  });
+}
+
+// Writes the keys and values of one row.
+void Network::remember(Cache& cache, int layer, int row, int worker) {
+  Scratch& s = *scratch_;
+  const int hd = config_.head_dim, half = hd / 2;
+  const TileShape shape{hd};
+  const int64_t position = s.rows[row].position;
+  const int lane = s.rows[row].lane, at = static_cast<int>(position % TILE);
+  const int32_t* turns = s.turns.data() + static_cast<size_t>(row) * 4 * half;
+  int32_t* turned = s.workers[worker].turned.data();
+  alignas(64) uint8_t bytes[256];
+  for (int head = 0; head < config_.kv_heads; ++head) {
+    const int32_t* key = s.projected.data() + static_cast<size_t>(row) * s.qkv + s.mixed + head * hd;
+    const int32_t* value = key + config_.kv_heads * hd;
+    uint8_t* tile = position < cache.anchor_ ? cache.fixed(layer, head, position / TILE)
+                                             : cache.own(layer, lane, head, position / TILE);
+    const int n1 = room(kernels_.peak(key, hd));
+    const int32_t peak = std::max(1, kernels_.turn(key, half, n1, turns, turns + half, turned));
+    const Scaled k(peak);
+    kernels_.narrow(turned, hd, k.nb, k.reciprocal, 0, bytes);
+    for (int c = 0; c < hd; c += 4) std::memcpy(tile + c * TILE + at * 4, bytes + c, 4);
+    const int left = 7 - n1;
+    const int64_t wide = left >= 0 ? int64_t{peak} << left : (int64_t{peak} + (int64_t{1} << (-left - 1))) >> -left;
+    const int32_t key_scale = static_cast<int32_t>(std::min<int64_t>(wide, std::numeric_limits<int32_t>::max()));
+    std::memcpy(tile + shape.key_scales() + at * 4, &key_scale, 4);
+
+    const int32_t largest = std::max(1, kernels_.peak(value, hd));
+    const Scaled v(largest);
+    kernels_.narrow(value, hd, v.nb, v.reciprocal, 0, bytes);
+    uint8_t* to = tile + shape.values() + (at / 2) * 2 * hd + at % 2;
+    for (int c = 0; c < hd; ++c) to[2 * c] = bytes[c];
+    const int32_t value_scale =
+        static_cast<int32_t>(std::min<int64_t>(int64_t{largest} << 6, std::numeric_limits<int32_t>::max()));
+    std::memcpy(tile + shape.value_scales() + at * 4, &value_scale, 4);
+  }
+}
+
+// All heads of one group for some consecutive rows of a lane.
+void Network::attend(const Cache& cache, int layer, int first, int count, int kv_head, int worker) {
+  Scratch& s = *scratch_;
+  Scratch::Worker& w = s.workers[worker];
+  const int hd = config_.head_dim, half = hd / 2, group = config_.heads / config_.kv_heads;
+  const int up = 30 - bits(static_cast<uint64_t>(hd) * 127 * 127);
+  const int64_t anchor = cache.anchor_, window = cache.window_;
+  const int total = count * group;
+  for (int q0 = 0; q0 < total; q0 += QUERIES) {
+    const int queries = std::min(QUERIES, total - q0);
+    const int row0 = first + q0 / group, row1 = first + (q0 + queries - 1) / group;
+    const int lane = s.rows[row0].lane;
+    const int64_t low = std::max(anchor, s.rows[row0].position - window + 1), high = s.rows[row1].position;
+    const int64_t low_tile = low / TILE;
+    w.tiles.clear();
+    const int fixed = static_cast<int>((std::min(anchor, high + 1) + TILE - 1) / TILE);
+    for (int t = 0; t < fixed; ++t) w.tiles.push_back(cache.fixed(layer, kv_head, t));
+    for (int64_t t = low_tile; low <= high && t <= high / TILE; ++t) {
+      w.tiles.push_back(cache.own(layer, lane, kv_head, t));
+    }
+    const int tiles = static_cast<int>(w.tiles.size()), own = tiles - fixed;
+    const size_t stride = static_cast<size_t>(tiles) * TILE;
+
+    // The queries as the lane's own keys see them, then as the anchor does.
+    int32_t factor[2][QUERIES];
+    int down[2][QUERIES];
+    for (int i = 0; i < queries; ++i) {
+      const int row = first + (q0 + i) / group, head = kv_head * group + (q0 + i) % group;
+      const int32_t* y = s.projected.data() + static_cast<size_t>(row) * s.qkv + head * hd;
+      const int n1 = room(kernels_.peak(y, hd));
+      for (int far = 0; far < 2; ++far) {
+        if (far ? fixed == 0 : own == 0) continue;
+        const int32_t* turns = s.turns.data() + (static_cast<size_t>(row) * 4 + 2 * far) * half;
+        const Scaled q(kernels_.turn(y, half, n1, turns, turns + half, w.turned.data()));
+        kernels_.narrow(w.turned.data(), hd, q.nb, q.reciprocal, 0,
+                        reinterpret_cast<uint8_t*>(w.queries.data()) + (far * QUERIES + i) * hd);
+        factor[far][i] = mul31(q.mantissa, C16129);
+        down[far][i] = up + n1 + q.nb - 23;
+      }
+    }
+    int32_t* scores = w.scores.data();
+    const uint8_t* const* own_tiles = w.tiles.data() + fixed;
+    if (fixed) kernels_.dots(w.tiles.data(), fixed, hd, w.queries.data() + QUERIES * hd, queries, scores, stride);
+    if (own) kernels_.dots(own_tiles, own, hd, w.queries.data(), queries, scores + fixed * TILE, stride);
+
+    int32_t sums[QUERIES];
+    int moved[QUERIES];
+    for (int i = 0; i < queries; ++i) {
+      const int64_t position = s.rows[first + (q0 + i) / group].position;
+      const int64_t start = std::max(anchor, position - window + 1);
+      const int near = static_cast<int>(std::min(anchor, position + 1));
+      const int visible = near + static_cast<int>(std::max<int64_t>(0, position + 1 - start));
+      int32_t* row = scores + i * stride;
+      int32_t largest = MASKED;
+      if (fixed) largest = kernels_.scores(row, w.tiles.data(), fixed, hd, up, factor[1][i], down[1][i], 0, near);
+      if (own) {
+        const int from = static_cast<int>(std::min<int64_t>(start - low_tile * TILE, own * TILE));
+        const int to = std::max(from, static_cast<int>(position + 1 - low_tile * TILE));
+        largest = std::max(largest, kernels_.scores(row + fixed * TILE, own_tiles, own, hd, up, factor[0][i],
+                                                    down[0][i], from, to));
+      }
+      const int32_t peak = kernels_.weigh(row, w.tiles.data(), tiles, hd, largest, &sums[i]);
+      const int b = std::min(15, 24 - bits(static_cast<uint64_t>(visible - 1)));
+      moved[i] = bits(static_cast<uint32_t>(std::max(peak, 1))) - b;
+      kernels_.round(row, tiles * TILE, b, moved[i], w.weights.data() + i * stride);
+    }
+    kernels_.mix(w.tiles.data(), tiles, hd, w.weights.data(), stride, queries, w.acc.data());
+    for (int i = 0; i < queries; ++i) {
+      const int row = first + (q0 + i) / group, head = kv_head * group + (q0 + i) % group;
+      const int n = bits(static_cast<uint32_t>(sums[i]));
+      const int64_t inverse = (int64_t{1} << 61) / (static_cast<int64_t>(sums[i]) << (31 - n));
+      const int32_t m = mul31(static_cast<int32_t>(std::min<int64_t>(inverse, std::numeric_limits<int32_t>::max())), C127);
+      kernels_.finish(w.acc.data() + i * hd, hd, m, n - 8 - moved[i],
+                      s.attended.data() + static_cast<size_t>(row) * s.mixed + head * hd);
+    }
+  }
+}
+
+void Network::pass(Cache& cache, int rows, const int32_t* lane, const int32_t* token, int32_t* logits) {
+  Scratch& s = *scratch_;
+  const int half = config_.head_dim / 2;
+  s.rows.clear();
+  s.tasks.clear();
+  for (int i = 0; i < rows; ++i) {
+    s.rows.push_back({lane[i], cache.length_[lane[i]]++});
+    if (s.tasks.empty() || lane[s.tasks.back().first] != lane[i] || s.tasks.back().count == ATTEND_ROWS) {
+      s.tasks.push_back({i, 0});
+    }
+    ++s.tasks.back().count;
+  }
+  s.turns.resize(static_cast<size_t>(rows) * 4 * half);
+  pool_.run(rows, [&](int row, int) {
+    embed(token[row], s.x.data() + static_cast<size_t>(row) * s.dim);
+    const int64_t position = s.rows[row].position;
+    const int64_t far = std::min<int64_t>(position, cache.anchor_ + cache.window_ - 1);
+    int32_t* to = s.turns.data() + static_cast<size_t>(row) * 4 * half;
+    for (int i = 0; i < half; ++i) {
+      const uint64_t near_phase = static_cast<uint64_t>(position) * frequency_[i];
+      const uint64_t far_phase = static_cast<uint64_t>(far) * frequency_[i];
+      to[i] = sine(near_phase + (uint64_t{1} << 62));
+      to[half + i] = sine(near_phase);
+      to[2 * half + i] = sine(far_phase + (uint64_t{1} << 62));
+      to[3 * half + i] = sine(far_phase);
+    }
+  });
+  Acts& acts = s.acts;
+  acts.stride_t = kernels_.spill && rows >= SPILL_ROWS ? PASS_ROWS : 0;
+  const int tasks = static_cast<int>(s.tasks.size());
+  for (int l = 0; l < config_.layers; ++l) {
+    const Layer& layer = layers_[l];
+    normalise(layer.attn_norm, rows, acts);
+    multiply(layer.qkv, acts, rows, s.projected.data(), s.qkv, false);
+    pool_.run(rows, [&](int row, int worker) { remember(cache, l, row, worker); });
+    pool_.run(tasks * config_.kv_heads, [&](int i, int worker) {
+      const Scratch::Task& task = s.tasks[i / config_.kv_heads];
+      attend(cache, l, task.first, task.count, i % config_.kv_heads, worker);
+    });
+    acts.kp = s.mixed;
+    pool_.run(rows, [&](int row, int) {
+      activate(s.attended.data() + static_cast<size_t>(row) * s.mixed, s.mixed, 16, row, acts);
+    });
+    multiply(layer.out, acts, rows, s.x.data(), s.dim, true);
+    normalise(layer.ffn_norm, rows, acts);
+    multiply(layer.gate_up, acts, rows, s.gates.data(), 2 * s.hidden, false);
+    acts.kp = s.hidden;
+    pool_.run(rows, [&](int row, int) {
+      int32_t* z = s.gates.data() + static_cast<size_t>(row) * 2 * s.hidden;
+      const int32_t* u = z + s.hidden;
+      const int nz = room(kernels_.silu(z, s.hidden, sigmoid_table()));
+      const int nu = room(kernels_.peak(u, s.hidden));
+      kernels_.product(z, nz, u, nu, s.hidden);
+      activate(z, s.hidden, nz + nu + 1, row, acts);
+    });
+    multiply(layer.down, acts, rows, s.x.data(), s.dim, true);
+  }
+  if (logits) {
+    normalise(*final_, rows, acts);
+    multiply(*head_, acts, rows, logits, config_.vocab, false);
+  }
+}
+
+void Network::forward(Cache& cache, int rows, const int32_t* lane, const int32_t* token, int32_t* logits) {
+  if (cache.network_ != this) refuse("the cache belongs to another network");
+  std::vector<char> seen(cache.lanes(), 0);
+  for (int i = 0; i < rows; ++i) {
+    if (lane[i] < 0 || lane[i] >= cache.lanes()) refuse("a lane is out of range");
+    if (token[i] < 0 || token[i] >= config_.vocab + config_.extra) refuse("a token is out of range");
+    if (i > 0 && lane[i] == lane[i - 1]) continue;
+    if (seen[lane[i]]) refuse("the rows of a lane are not consecutive");
+    seen[lane[i]] = 1;
+    if (lane[i] > 0 && cache.length_[0] < cache.anchor_) refuse("the anchor is not complete");
+  }
+  for (int done = 0; done < rows;) {
+    int n = 0, run = 0;
+    while (done + n < rows && n < PASS_ROWS) {
+      run = n > 0 && lane[done + n] == lane[done + n - 1] ? run + 1 : 1;
+      if (run > cache.chunk_) break;
+      ++n;
+    }
+    pass(cache, n, lane + done, token + done,
+         logits ? logits + static_cast<size_t>(done) * config_.vocab : nullptr);
+    done += n;
+  }
+  for (int i = 0; i < rows; ++i) cache.high_[lane[i]] = std::max(cache.high_[lane[i]], cache.length_[lane[i]]);
+}
+
+Cache::Cache(const Network& network, int lanes, int window, int anchor, int chunk)
+    : network_(&network), window_(window), anchor_(anchor), chunk_(chunk), heads_(network.config().kv_heads) {
+  if (lanes < 1 || lanes > 1 << 16) refuse("the number of lanes is out of range");
+  if (window < 1 || anchor < 0 || int64_t{window} + anchor > 4096) refuse("window and anchor are out of range");
+  if (chunk < 1) refuse("the chunk is out of range");
+  chunk_ = std::min(chunk_, PASS_ROWS);
+  tiles_ = (window + chunk_ + TILE - 2) / TILE + 1;
+  anchor_tiles_ = (anchor + TILE - 1) / TILE;
+  tile_bytes_ = TileShape{network.config().head_dim}.bytes();
+  const size_t heads = static_cast<size_t>(network.config().layers) * heads_;
+  length_.assign(lanes, anchor);
+  length_[0] = 0;
+  high_ = length_;
+  ring_ = Buffer<uint8_t>(heads * lanes * tiles_ * tile_bytes_);
+  anchors_ = Buffer<uint8_t>(heads * anchor_tiles_ * tile_bytes_);
+}
+
+void Cache::rewind(int lane, int tokens) {
+  if (lane < 0 || lane >= lanes()) refuse("a lane is out of range");
+  const int64_t to = length_[lane] - tokens;
+  if (tokens < 0 || high_[lane] - to > chunk_ || to < std::min<int64_t>(anchor_, length_[lane])) {
+    refuse("cannot take so many tokens back");
+  }
+  length_[lane] = to;
+}
+
+size_t Cache::bytes() const { return ring_.size() + anchors_.size(); }
+
+}  // namespace lmc

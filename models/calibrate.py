@@ -1,0 +1,131 @@
+"""Choose a `Recipe` for a checkpoint by running it in floating point on a calibration text.
+
+torch is imported inside the functions. What comes out are integers, so that a recipe can be stored
+and the model made from it anywhere, without torch and with the same identity.
+"""
+
+from __future__ import annotations
+
+import math
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lmc.errors import Unsupported
+from lmc.models.checkpoint import Checkpoint
+from lmc.models.floatnet import FloatNet, from_checkpoint
+from lmc.models.quantize import BALANCE_STEPS, Progress, Recipe, rotate
+from lmc.models.tokenizer import Tokenizer, TokenTable, prepare
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WINDOW = 256  # tokens of one calibration sequence
+WINDOWS = 8
+HEADROOM = 4.0  # how much larger than on the calibration text the residual stream may become
+RESIDUAL_LIMIT = 16383.0  # of the integer network's residual stream
+SAMPLES = 640  # tokens that the balance is computed from
+STEPS = 100  # of the gradient descent for each layer
+
+
+def sequences(checkpoint: Checkpoint, windows: int) -> list[Tensor]:
+    """Token sequences (original ids) of the calibration text, taken evenly from all of it."""
+    import torch
+
+    text = (files("lmc.models") / "data" / "calibration.txt").read_bytes()
+    json, spelled = prepare(checkpoint.tokenizer_json, checkpoint.shape.vocab, checkpoint.specials)
+    table = TokenTable.of(spelled)
+    original = {token: i for i, token in reversed(list(enumerate(spelled)))}
+    ids = np.array([table_index(table, token) for token in spelled], np.int32)
+    found = Tokenizer(table, json.encode(), ids).encode(text).tolist()
+    back = [original[table.tokens[i]] for i in found if table.tokens[i] in original]
+    starts = np.linspace(0, max(0, len(back) - WINDOW), windows).astype(int)
+    return [torch.tensor(back[start : start + WINDOW]) for start in starts.tolist()]
+
+
+def table_index(table: TokenTable, token: bytes) -> int:
+    """The sorted id of a byte string, -1 for the empty one."""
+    import bisect
+
+    return bisect.bisect_left(table.tokens, token) if token else -1
+
+
+def _balance(hidden: Tensor, down: Tensor) -> list[int]:
+    """For each hidden channel the exponent, in steps of 2^(1 / BALANCE_STEPS), that makes the
+    rounding noise behind `down` least.
+
+    `hidden` [tokens, channels] is the float input, `down` [outputs, channels] the matrix. With the
+    input divided by f and the columns multiplied by it, the noise of an output is to a constant
+
+        max_j (h_j / f_j)^2  sum_j (w_j f_j)^2   +   max_j (w_j f_j)^2  sum_j (h_j / f_j)^2
+
+    (8-bit activations, one scale a token; 8-bit weights, one scale a row), summed over tokens and
+    rows. Its logarithm is smooth enough in log f for plain gradient descent.
+    """
+    import torch
+
+    peak = hidden.abs().amax(1)
+    kept = hidden[peak <= 20 * peak.median()]  # the first token's giants have their own scale
+    kept = kept[:: -(-len(kept) // SAMPLES)]
+    h, w = kept.square().clamp_min(1e-30), down.square().clamp_min(1e-30)
+    log = torch.zeros(h.shape[1], requires_grad=True)
+    adam = torch.optim.Adam([log], lr=0.05)
+    for _ in range(STEPS):
+        f = (2 * log).exp()
+        a, b = h / f, w * f
+        noise = a.amax(1).mean() * b.sum() + b.amax(1).sum() * a.sum(1).mean()
+        adam.zero_grad()
+        noise.log().backward()  # type: ignore[no-untyped-call]
+        adam.step()
+    steps = (log.detach() - log.detach().median()) / math.log(2) * BALANCE_STEPS
+    return [int(step) for step in steps.round().tolist()]
+
+
+def calibrate(checkpoint: Checkpoint, progress: Progress = lambda _line: None) -> Recipe:
+    """The recipe for `checkpoint`. Raises Unsupported where torch is not installed."""
+    try:
+        import torch
+    except ImportError as error:
+        raise Unsupported(
+            "calibrating a checkpoint needs torch", hint="pip install 'lmc[train]'"
+        ) from error
+    hidden: dict[str, list[Tensor]] = {}
+    largest = 0.0
+
+    def site(name: str, x: Tensor) -> Tensor:
+        nonlocal largest
+        if name.endswith(".down"):
+            hidden.setdefault(name, []).append(x)
+        if name == "residual":
+            largest = max(largest, float(np.abs(rotate(x.double().numpy())).max()))
+        return x
+
+    weights = from_checkpoint(checkpoint)
+    net = FloatNet(checkpoint.shape, weights, site)
+    texts = sequences(checkpoint, WINDOWS)
+    candidates = sorted(checkpoint.specials)[:4] or [0]
+    progress("choosing the token that begins a text")
+    if len(candidates) > 1:
+
+        def loss(first: int) -> float:
+            return sum(float(net.losses(ids, first).sum()) for ids in texts[:2])
+
+        begin = min(candidates, key=loss)
+    else:
+        begin = candidates[0]
+    hidden.clear()
+    for i, ids in enumerate(texts):
+        progress(f"calibrating, text {i + 1} of {len(texts)}")
+        with torch.inference_mode():
+            net.hidden(torch.cat([torch.tensor([begin]), ids[:-1]]))
+    balance = []
+    for i in range(checkpoint.shape.layers):
+        progress(f"balancing layer {i + 1} of {checkpoint.shape.layers}")
+        name = f"layers.{i}.down"
+        down = rotate(weights[name].T.astype(np.float64)).T
+        balance.append(
+            _balance(torch.cat(hidden.pop(name)), torch.from_numpy(down.astype(np.float32)))
+        )
+    residual = max(0, math.ceil(math.log2(largest * HEADROOM / RESIDUAL_LIMIT)))
+    return Recipe(begin, residual, balance)

@@ -1,0 +1,219 @@
+"""A model as one safetensors file: integer tensors and a card.
+
+The file is mapped, not read: the pages that the network packs are touched once, and all of it is
+hashed, because a model that differs in one bit decodes garbage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lmc.errors import Corrupt, ModelMissing
+from lmc.models.card import ARITHMETIC, Architecture, Card
+from lmc.models.safetensors import Safetensors
+from lmc.models.tokenizer import Tokenizer, TokenTable
+
+if TYPE_CHECKING:
+    from lmc.kernels._native import Network, Vocabulary
+
+Array = npt.NDArray[Any]
+Tensors = Mapping[str, Array]
+
+# Needed by encoders only; two models that differ in these decode the same files.
+ENCODING_ONLY = ("tokenizer.json", "tokenizer.ids")
+# safetensors' names of the dtypes that a model may have.
+DTYPES = {"I8": "<i1", "U8": "<u1", "I32": "<i4", "U32": "<u4", "I64": "<i8", "U64": "<u8"}
+
+
+def identity(architecture: Architecture, tensors: Tensors) -> str:
+    """SHA-256, in hex, of whatever influences decoding.
+
+    Hashed: the line "lmc model", a line of JSON with the arithmetic revision and the architecture
+    (sorted keys, no spaces), then for each tensor in the order of names a line of JSON
+    [name, dtype, shape] and its little-endian bytes.
+    """
+    state = hashlib.sha256(b"lmc model\n")
+
+    def line(value: Any) -> None:
+        state.update(json.dumps(value, sort_keys=True, separators=(",", ":")).encode() + b"\n")
+
+    line({"arithmetic": ARITHMETIC, "architecture": asdict(architecture)})
+    for name in sorted(tensors):
+        if name not in ENCODING_ONLY:
+            tensor = tensors[name]
+            line([name, tensor.dtype.str.replace("|", "<"), list(tensor.shape)])
+            state.update(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)
+    return state.hexdigest()
+
+
+def expected(a: Architecture) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Name, dtype and shape of every tensor that must be there; -1 is any length."""
+    query, key = a.heads * a.head_dim, a.kv_heads * a.head_dim
+    out: dict[str, tuple[str, tuple[int, ...]]] = {
+        "tokens.bytes": ("<u1", (-1,)),
+        "tokens.offsets": ("<u4", (a.vocab + 1,)),
+        "tokenizer.json": ("<u1", (-1,)),
+        "tokenizer.ids": ("<i4", (-1,)),
+        "rotary.frequency": ("<u8", (a.head_dim // 2,)),
+    }
+
+    def matrix(name: str, rows: int, columns: int, stored: bool = True) -> None:
+        if stored:
+            out[name + ".weight"] = ("<i1", (rows, columns))
+        out[name + ".scale"] = ("<i4", (rows,))
+        out[name + ".exponent"] = ("<i4", (1,))
+
+    def norm(name: str) -> None:
+        out[name + ".source"] = ("<i4", (-1,))
+        out[name + ".gain"] = ("<i4", (-1,))
+        out[name + ".exponent"] = ("<i4", (1,))
+
+    matrix("embed", a.vocab + a.extra, a.dim)
+    matrix("head", a.vocab, a.dim, stored=not a.tied)
+    norm("final_norm")
+    for i in range(a.layers):
+        at = f"layers.{i}."
+        norm(at + "attn_norm")
+        matrix(at + "qkv", query + 2 * key, a.dim)
+        matrix(at + "out", a.dim, query)
+        norm(at + "ffn_norm")
+        matrix(at + "gate_up", 2 * a.hidden, a.dim)
+        matrix(at + "down", a.dim, a.hidden)
+    return out
+
+
+def optional(a: Architecture) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """The tensors that may be there."""
+    rows = (a.heads + 2 * a.kv_heads) * a.head_dim
+    biases: dict[str, tuple[str, tuple[int, ...]]] = {"head.bias": ("<i4", (a.vocab,))}
+    biases.update({f"layers.{i}.qkv.bias": ("<i4", (rows,)) for i in range(a.layers)})
+    return biases
+
+
+def check(a: Architecture, tensors: Tensors) -> None:
+    """Raise Corrupt unless `tensors` are the tensors of a network of these sizes. (What the values
+    must satisfy, such as accumulator bounds, the network proves when it is made.)"""
+    must, may = expected(a), optional(a)
+    for name, (dtype, shape) in {**must, **may}.items():
+        if name not in tensors:
+            if name in must:
+                raise Corrupt(f"the model has no tensor {name}")
+            continue
+        tensor = tensors[name]
+        fits = len(shape) == tensor.ndim and all(
+            want in (-1, have) for want, have in zip(shape, tensor.shape, strict=True)
+        )
+        if tensor.dtype != np.dtype(dtype) or not fits:
+            raise Corrupt(f"the model's tensor {name} has the wrong shape or type")
+    strangers = set(tensors) - set(must) - set(may)
+    if strangers:
+        raise Corrupt(f"the model has a tensor that no network knows: {min(strangers)}")
+    for name in must:
+        if name.endswith("norm.source"):
+            source, gain = tensors[name], tensors[name.replace(".source", ".gain")]
+            if source.shape != gain.shape or len(source) < a.dim:
+                raise Corrupt(f"{name} and its gain differ in length")
+            if source.min() < 0 or source.max() >= a.dim:
+                raise Corrupt(f"{name} points outside the residual stream")
+
+
+class Model:
+    """A model that is open: its card, its mapped tensors and what is made of them on demand."""
+
+    def __init__(self, card: Card, tensors: Tensors) -> None:
+        self.card = card
+        self.tensors = tensors
+        self.lock = Lock()  # of its networks, which serve one caller at a time
+        self._networks: dict[int, Network] = {}
+
+    @cached_property
+    def table(self) -> TokenTable:
+        """The byte strings of the tokens."""
+        return TokenTable(self.tensors["tokens.bytes"], self.tensors["tokens.offsets"])
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """Splits text, for encoding."""
+        return Tokenizer(
+            self.table, self.tensors["tokenizer.json"].tobytes(), self.tensors["tokenizer.ids"]
+        )
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The token table as the native loops walk it."""
+        from lmc.kernels._native import Vocabulary
+
+        return Vocabulary(self.tensors["tokens.bytes"], self.tensors["tokens.offsets"])
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the open model takes at most: its file and the packed weights."""
+        return 5 * sum(tensor.nbytes for tensor in self.tensors.values()) // 2
+
+    def network(self, threads: int) -> Network:
+        """The integer network, made at the first call for each thread count."""
+        if threads not in self._networks:
+            from lmc.kernels._native import Network
+
+            self._networks[threads] = Network(
+                dict(self.tensors), asdict(self.card.architecture), threads
+            )
+        return self._networks[threads]
+
+
+def write(path: Path, card: Card, tensors: Tensors) -> None:
+    """Write the model to `path` atomically (beside it, then renamed)."""
+    from safetensors.numpy import save_file
+
+    check(card.architecture, tensors)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file(
+            {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()},
+            beside,
+            {"lmc": card.to_json()},
+        )
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read_card(path: Path) -> Card:
+    """The card alone, without looking at the tensors."""
+    return Card.from_json(_file(path).metadata.get("lmc"))
+
+
+def _file(path: Path) -> Safetensors:
+    try:
+        return Safetensors(path)
+    except OSError as error:
+        raise ModelMissing(f"cannot read the model {path}: {error.strerror}") from error
+
+
+def read(path: Path) -> Model:
+    """Open the model at `path` and check all of it: layout, sizes, identity.
+
+    Raises ModelMissing when there is no such file, Corrupt when it is damaged, Unsupported when it
+    needs a newer lmc.
+    """
+    file = _file(path)
+    card = Card.from_json(file.metadata.get("lmc"))
+    tensors = {name: file.view(name, DTYPES) for name in file.names()}
+    check(card.architecture, tensors)
+    if identity(card.architecture, tensors) != card.identity:
+        raise Corrupt(
+            f"the model {path} is damaged: its content does not have the identity it states",
+            hint=f"remove it and get it again: lmc models pull {card.name}",
+        )
+    return Model(card, tensors)

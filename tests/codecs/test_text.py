@@ -1,0 +1,164 @@
+"""The text codec: whatever goes in comes out, for every method, layout, variant and thread count."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lmc.codecs import text
+from lmc.codecs.base import Frame, Settings
+from lmc.codecs.text import FAST, NETWORK, NORMAL, STRONG, Layout
+from lmc.errors import Corrupt, ModelMissing
+from lmc.models.modelfile import Model, read
+
+ROOT = Path(__file__).parents[2]
+PROSE = (ROOT / "FORMAT.md").read_bytes()[:6000]
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return read(ROOT / "tests" / "golden" / "tiny.safetensors")
+
+
+def back(frame: Frame, size: int, model: Model | None = None, threads: int = 1) -> bytes:
+    return text.decode_frame(frame.method, frame.params, frame.payload, size, model, threads)
+
+
+def noise(size: int) -> bytes:
+    return random.Random(3).randbytes(size)
+
+
+SAMPLES = {
+    "one byte": b"\0",
+    "prose": PROSE,
+    "zeros": bytes(5000),
+    "noise": noise(3000),
+    "broken UTF-8": "naïve façade ".encode()[:-3] * 50 + b"\xff\xfe\xc3" * 9,
+    "nul in text": b"a line\0of text\r\n" * 60,
+}
+
+
+@pytest.mark.parametrize("method", [FAST, NORMAL, STRONG])
+@pytest.mark.parametrize("name", SAMPLES)
+def test_bytes_come_back(name: str, method: int) -> None:
+    data = SAMPLES[name]
+    frame = text.encode_bytes(data, method)
+    assert back(frame, len(data)) == data
+
+
+@pytest.mark.parametrize("layout", [Layout(1, 16, 0), Layout(1, 64, 16), Layout(5, 32, 7)])
+@pytest.mark.parametrize("name", SAMPLES)
+def test_network_frames_come_back(name: str, layout: Layout, model: Model) -> None:
+    data = SAMPLES[name]
+    if layout.lanes > len(data):
+        return
+    frame = text.encode_network(data, model, layout, threads=2)
+    assert frame.method == NETWORK
+    assert frame.model == model.card.wire_id
+    assert back(frame, len(data), model, threads=1) == data
+    assert back(frame, len(data), model, threads=2) == data
+
+
+@given(st.binary(min_size=1, max_size=300), st.integers(1, 6), st.integers(0, 9))
+@settings(max_examples=60, deadline=None)
+def test_any_bytes_in_any_layout(data: bytes, lanes: int, anchor: int) -> None:
+    model = read(ROOT / "tests" / "golden" / "tiny.safetensors")
+    layout = Layout(min(lanes, len(data)), 16, anchor)
+    assert back(text.encode_network(data, model, layout, 1), len(data), model) == data
+
+
+def payloads() -> str:
+    model = read(ROOT / "tests" / "golden" / "tiny.safetensors")
+    digest = hashlib.sha256()
+    for data in SAMPLES.values():
+        for method in (FAST, NORMAL, STRONG):
+            digest.update(text.encode_bytes(data, method).payload)
+        layout = Layout(min(3, len(data)), 48, 5)
+        digest.update(text.encode_network(data, model, layout, 1).payload)
+    return digest.hexdigest()
+
+
+def test_scalar_kernels_write_the_same_bytes() -> None:
+    environment = {**os.environ, "LMC_KERNELS": "scalar"}
+    run = [sys.executable, __file__]
+    forced = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=300)
+    assert forced.stdout.strip() == payloads(), forced.stderr
+
+
+def test_damage_never_crashes(model: Model) -> None:
+    data = PROSE[:1500]
+    frame = text.encode_network(data, model, Layout(2, 64, 9), 1)
+    rng = random.Random(5)
+    for _ in range(40):
+        payload = bytearray(frame.payload[: rng.randrange(len(frame.payload))])
+        if payload:
+            payload[rng.randrange(len(payload))] ^= 1 << rng.randrange(8)
+        damaged = Frame(frame.method, frame.params, bytes(payload))
+        with suppress(Corrupt):
+            assert back(damaged, len(data), model) != data
+
+
+@pytest.mark.parametrize("params", [b"", b"\0\0", b"\0\xff\xff", b"\xff\x01\x00", b"\0\0\0\0"])
+def test_impossible_parameters_are_corrupt(params: bytes, model: Model) -> None:
+    with pytest.raises(Corrupt):
+        text.decode_frame(NETWORK, params, b"abc", 100, model, 1)
+    with pytest.raises(Corrupt):
+        text.decode_frame(NORMAL, b"\0", b"abc", 100, None, 1)
+
+
+def test_a_size_that_lies_ends_early() -> None:
+    # A gibibyte is claimed; the coded bits run out long before.
+    frame = text.encode_bytes(noise(64), FAST)
+    with pytest.raises(Corrupt):
+        back(frame, 1 << 30)
+
+
+def test_levels_without_a_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LMC_HOME", str(tmp_path))
+    assert text.encode_frame(PROSE, Settings(level=1)).method == FAST
+    assert text.encode_frame(PROSE, Settings(level=6)).method == NORMAL
+    with pytest.raises(ModelMissing, match="level 7 needs a language model"):
+        text.plan(Settings(level=7))
+    with pytest.raises(ModelMissing, match="nobody"):
+        text.plan(Settings(level=2, model="nobody"))
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    tiny = (ROOT / "tests" / "golden" / "tiny.safetensors").read_bytes()
+    (tmp_path / "models" / "tiny.safetensors").write_bytes(tiny)
+    monkeypatch.setenv("LMC_HOME", str(tmp_path))
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_mode_for_each_run() -> None:
+    prose, rubbish = PROSE * 30, noise(3 * text.BLOCK)
+    data = prose[: 2 * text.BLOCK] + rubbish + prose[: 2 * text.BLOCK]
+    sizes = text.pieces(data, Settings(level=9))
+    assert sizes == [2 * text.BLOCK, 3 * text.BLOCK, 2 * text.BLOCK]
+    assert text.encode_frame(rubbish, Settings(level=9)).method == STRONG
+    assert text.encode_frame(prose[:500], Settings(level=9)).method == NETWORK
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_plan_covers_its_frames() -> None:
+    for level in (1, 2, 7, 9):
+        choice = Settings(level=level)
+        plan = text.plan(choice)
+        frame = text.encode_frame(PROSE, choice)
+        assert frame.memory <= plan.memory
+        assert frame.model in (None, plan.model)
+
+
+if __name__ == "__main__":
+    print(payloads())

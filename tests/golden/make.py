@@ -1,0 +1,259 @@
+"""Makes the golden files that do not exist yet: `python tests/golden/make.py`.
+
+A file that exists is never written again: it may have been released, and then it is a promise.
+A new case goes to the end of `cases`; its file and its line in README.md are made here.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+
+from lmc import compress
+from lmc.container import (
+    FRAME,
+    USER,
+    Description,
+    Header,
+    content_check,
+    index_entry,
+    varint,
+    write_block,
+    write_description,
+    write_end,
+    write_frame,
+    write_header,
+    write_skippable,
+)
+
+HERE = Path(__file__).parent
+TEXT = b"The same bytes out.\n"
+MODEL = bytes.fromhex("00112233445566ff")  # of no model there is
+
+
+def stored(content: bytes, method: int = 0, params: bytes = b"") -> Description:
+    return Description(len(content), method, params, len(content), content_check(content))
+
+
+def short(content: bytes, method: int = 0, model: bytes | None = None, memory: int = 0) -> bytes:
+    return write_header(Header(False, memory, model, stored(content, method))) + content
+
+
+def long(*blocks: tuple[bytes, int, int], memory: int = 0, index: bytes | None = None) -> bytes:
+    """A long member of blocks with their content sizes and checks."""
+    out = write_header(Header(True, memory))
+    entries = varint(len(out))
+    for block, size, check in blocks:
+        out += block
+        entries += index_entry(len(block), size, check)
+    return out + write_end(entries if index is None else index)
+
+
+def frame(content: bytes) -> tuple[bytes, int, int]:
+    return write_frame(stored(content), content), len(content), content_check(content)
+
+
+def skippable(content: bytes, kind: int = USER) -> tuple[bytes, int, int]:
+    return write_skippable(kind, content), 0, content_check(content)
+
+
+def changed(data: bytes, at: int, to: int) -> bytes:
+    return data[:at] + bytes([to]) + data[at + 1 :]
+
+
+def checked(data: bytes) -> bytes:
+    """A header of another layout, with its check (FORMAT.md, 2.1)."""
+    from binascii import crc_hqx
+
+    return data + crc_hqx(data, 0xFFFF).to_bytes(2, "little")
+
+
+def cases() -> list[tuple[str, str, str, bytes]]:
+    """Name, expectation, reason, bytes. Good ones expect the start of their content's SHA-256."""
+    two = long(frame(TEXT), frame(TEXT[::-1]))
+    swapped = long(frame(TEXT[::-1]), frame(TEXT))
+    index = two[len(write_header(Header(True, 0))) + len(frame(TEXT)[0] * 2) :]
+
+    def good(content: bytes) -> str:
+        return sha256(content).hexdigest()[:16]
+
+    return [
+        ("good-empty", good(b""), "nothing, in nine bytes", compress(b"")),
+        ("good-stored", good(TEXT), "a short member", short(TEXT)),
+        ("good-one-byte", good(b"!"), "the smallest content", short(b"!")),
+        (
+            "good-long",
+            good(TEXT + TEXT[::-1]),
+            "two frames and an index",
+            two,
+        ),
+        ("good-long-empty", good(b""), "a long member without frames", long()),
+        (
+            "good-skippable",
+            good(TEXT * 2),
+            "skippable blocks at the begin, between frames and at the end, of two kinds",
+            long(
+                skippable(b"before"),
+                frame(TEXT),
+                skippable(b"", 0xFF),
+                frame(TEXT),
+                skippable(b"after" * 100),
+            ),
+        ),
+        (
+            "good-concatenated",
+            good(TEXT + TEXT + TEXT[::-1] + TEXT),
+            "short, empty, long, short",
+            short(TEXT) + compress(b"") + two + short(TEXT),
+        ),
+        (
+            "good-nested",
+            good(two),
+            "a stored lmc file: its end looks like an index, and is content",
+            short(two),
+        ),
+        ("bad-nothing", "NotLmc: empty", "a file of no bytes", b""),
+        ("bad-magic", "NotLmc: not an lmc file", "another format", b"\x28\xb5\x2f\xfd" + bytes(9)),
+        (
+            "bad-line-ends",
+            "Corrupt: damaged by a transfer as text",
+            "CR LF became LF",
+            short(TEXT).replace(b"\r\n", b"\n"),
+        ),
+        (
+            "bad-header-check",
+            "Corrupt: the checksum of the file header",
+            "a damaged memory byte",
+            changed(short(TEXT), 5, 7),
+        ),
+        (
+            "bad-version-damaged",
+            "Corrupt: the checksum of the file header",
+            "version 9, but the check is wrong: damaged, not newer",
+            changed(short(TEXT), 4, 0x09),
+        ),
+        (
+            "bad-varint",
+            "Corrupt: a number is not in its shortest form",
+            "a content size of 80 00",
+            checked(b"\xacL\r\n\x01\x00\x80\x00"),
+        ),
+        (
+            "bad-content",
+            "Corrupt: the checksum of the content",
+            "a damaged byte of a stored payload",
+            short(TEXT)[:-1] + b"\r",
+        ),
+        (
+            "bad-payload-larger",
+            "Corrupt: a frame header states sizes that cannot be",
+            "a payload larger than its content",
+            write_header(Header(False, 0, None, Description(5, 0, b"", 6, 0))) + b"123456",
+        ),
+        (
+            "bad-memory-lie",
+            "Corrupt: a frame is larger than the memory",
+            "a frame of 1 GiB in a member that declares 64 KiB",
+            write_header(Header(False, 0, None, Description(1 << 30, 0, b"", 1 << 30, 0))),
+        ),
+        (
+            "bad-stored-params",
+            "Corrupt: a stored frame has parameters",
+            "parameters where the method has none",
+            write_header(Header(False, 0, None, stored(TEXT, 0, b"x"))) + TEXT,
+        ),
+        (
+            "bad-frame-empty",
+            "Corrupt: a frame without content",
+            "a frame block with a content size of 0",
+            write_header(Header(True, 0)) + write_block(FRAME, write_description(None)),
+        ),
+        (
+            "bad-fields-short",
+            "Corrupt: the fields of a block are incomplete",
+            "a frame block whose fields end inside the description",
+            write_header(Header(True, 0)) + write_block(FRAME, write_description(stored(b"!"))[:5]),
+        ),
+        (
+            "bad-frames-swapped",
+            "Corrupt: the index does not fit the frames",
+            "each frame right, their order not",
+            swapped[: -len(index)] + index,
+        ),
+        (
+            "bad-skippable",
+            "Corrupt: the checksum of a block",
+            "damage in what is skipped",
+            long(skippable(b"content")).replace(b"content", b"c0ntent"),
+        ),
+        (
+            "bad-trailer",
+            "Corrupt: the end of the index",
+            "a wrong end size in the trailer",
+            changed(two, len(two) - 5, 1),
+        ),
+        ("bad-cut", "Truncated: the file ends inside", "the last byte is missing", two[:-1]),
+        (
+            "bad-trailing",
+            "Corrupt: bytes that are no lmc file follow",
+            "a zero byte behind the end",
+            short(TEXT) + b"\0",
+        ),
+        (
+            "unsupported-version",
+            "Unsupported: made by a newer lmc (format 2, this one knows 1)",
+            "version 2, with the header check that every version has",
+            checked(b"\xacL\r\n\x02\x05new"),
+        ),
+        (
+            "unsupported-flag",
+            "Unsupported: made by a newer lmc (a format flag",
+            "a reserved bit of the layout",
+            checked(b"\xacL\r\n\x41\x02"),
+        ),
+        (
+            "unsupported-method",
+            "Unsupported: a frame is coded by method 270",
+            "a method number that is not given yet, the last there can be",
+            short(TEXT, 270),
+        ),
+        (
+            "unsupported-kind",
+            "Unsupported: made by a newer lmc (a block of kind 127)",
+            "a kind of block that may not be skipped",
+            write_header(Header(True, 0)) + write_block(127, b"new"),
+        ),
+        (
+            "unsupported-fields",
+            "Unsupported: made by a newer lmc (a block with additional fields)",
+            "a frame block with more fields than known",
+            write_header(Header(True, 0))
+            + write_block(FRAME, write_description(stored(b"!")) + b"!"),
+        ),
+        (
+            "unsupported-memory",
+            "TooMuchMemory: decoding needs up to 251658240 MiB",
+            "the largest memory that can be declared",
+            short(TEXT, 0, None, 15 << 44),
+        ),
+        (
+            "unsupported-model",
+            "ModelMissing: 00112233445566ff",
+            "a model that does not exist",
+            short(TEXT, 0, MODEL),
+        ),
+    ]
+
+
+def main() -> None:
+    readme = HERE / "README.md"
+    for name, expect, why, data in cases():
+        path = HERE / f"{name}.lmc"
+        if not path.exists():
+            path.write_bytes(data)
+            with readme.open("a") as file:
+                file.write(f"| {name} | `{expect}` | {why} |\n")
+
+
+if __name__ == "__main__":
+    main()

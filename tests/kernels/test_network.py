@@ -1,0 +1,349 @@
+"""The network: every kernel variant equals the reference, however the tokens are divided."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lmc.kernels import _native as native
+from lmc.kernels import reference as ref
+
+Tensors = dict[str, np.ndarray[Any, Any]]
+VARIANTS = native.kernel_names()
+
+
+class Generator:
+    """A 64-bit linear congruential generator; tests/kernels/arm/golden.cpp has the same."""
+
+    def __init__(self, seed: int) -> None:
+        self.state = seed
+
+    def draw(self, n: int) -> Iterator[int]:
+        for _ in range(n):
+            self.state = (self.state * 6364136223846793005 + 1442695040888963407) & (1 << 64) - 1
+            yield self.state >> 33
+
+    def ints(self, low: int, high: int, *shape: int, kind: type = np.int32) -> Any:
+        """Integers in [low, high], in C order."""
+        span = high - low + 1
+        n = int(np.prod(shape))
+        return np.array([low + d % span for d in self.draw(n)], np.int64).astype(kind).reshape(shape)
+
+
+CONFIG = {
+    "dim": 48, "layers": 2, "heads": 4, "kv_heads": 2, "head_dim": 32, "hidden": 72,
+    "vocab": 101, "extra": 2, "eps": 42950,
+}  # fmt: skip
+
+
+def model(
+    config: dict[str, int], *, bias: bool = True, tied: bool = False, split: int = 7, seed: int = 1
+) -> Tensors:
+    """A random model whose activations stay in a sensible range."""
+    g = Generator(seed)
+    c = config
+    t: Tensors = {}
+
+    def matrix(name: str, rows: int, columns: int, biased: bool, weight: bool = True) -> None:
+        if weight:
+            t[f"{name}.weight"] = g.ints(-127, 127, rows, columns, kind=np.int8)
+        t[f"{name}.scale"] = g.ints(1 << 22, (1 << 24) - 1, rows)
+        t[f"{name}.exponent"] = g.ints(33, 33, 1)
+        if biased:
+            t[f"{name}.bias"] = g.ints(-30000, 30000, rows)
+
+    def norm(name: str) -> None:
+        extra = g.ints(0, c["dim"] - 1, split)
+        t[f"{name}.source"] = np.concatenate([np.arange(c["dim"], dtype=np.int32), extra])
+        t[f"{name}.gain"] = g.ints(-(1 << 30), (1 << 31) - 1, c["dim"] + split)
+        t[f"{name}.exponent"] = g.ints(30, 30, 1)
+
+    matrix("embed", c["vocab"] + c["extra"], c["dim"], False)
+    t["embed.exponent"] -= 4
+    width = c["heads"] * c["head_dim"]
+    for i in range(c["layers"]):
+        norm(f"layers.{i}.attn_norm")
+        matrix(f"layers.{i}.qkv", width + 2 * c["kv_heads"] * c["head_dim"], c["dim"], bias)
+        matrix(f"layers.{i}.out", c["dim"], width, False)
+        norm(f"layers.{i}.ffn_norm")
+        matrix(f"layers.{i}.gate_up", 2 * c["hidden"], c["dim"], False)
+        matrix(f"layers.{i}.down", c["dim"], c["hidden"], False)
+    norm("final_norm")
+    matrix("head", c["vocab"], c["dim"], bias, weight=not tied)
+    step = (1 << 64) // 40
+    t["rotary.frequency"] = np.array(
+        [step >> (i * 8 // c["head_dim"]) for i in range(c["head_dim"] // 2)], np.uint64
+    )
+    return t
+
+
+def expected(
+    tensors: Tensors, config: dict[str, int], lanes: list[int], tokens: list[int],
+    window: int, anchor: int,
+) -> np.ndarray[Any, np.dtype[np.int32]]:  # fmt: skip
+    network = ref.ReferenceNetwork(tensors, config)
+    cache = ref.ReferenceCache(network, max(lanes) + 1, window, anchor)
+    return network.forward(cache, lanes, tokens)
+
+
+def sequence(n: int, config: dict[str, int], seed: int = 5) -> list[int]:
+    return [int(x) for x in Generator(seed).ints(0, config["vocab"] + config["extra"] - 1, n)]
+
+
+SHAPES: dict[str, tuple[dict[str, int], dict[str, Any]]] = {
+    "plain": ({}, {"bias": False, "split": 0}),
+    "bias and split": ({}, {}),
+    "tied": ({}, {"tied": True}),
+    "multi-head": ({"heads": 3, "kv_heads": 3, "vocab": 64}, {}),
+    "one key head": ({"heads": 5, "kv_heads": 1, "dim": 33, "hidden": 31, "vocab": 7}, {}),
+    "wide head": ({"heads": 2, "kv_heads": 1, "head_dim": 96, "layers": 1}, {}),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("window", "anchor"), [(100, 0), (9, 0), (16, 5), (12, 19)])
+def test_equals_reference(variant: str, shape: str, window: int, anchor: int) -> None:
+    changes, features = SHAPES[shape]
+    config = CONFIG | changes
+    tensors = model(config, **features)
+    tokens = sequence(45, config)
+    want = expected(tensors, config, [0] * 45, tokens, window, anchor)
+    network = native.Network(tensors, config, threads=1, variant=variant)
+    cache = native.Cache(network, 1, window, anchor, 64)
+    got = network.forward(cache, np.zeros(45, np.int32), np.array(tokens, np.int32))
+    np.testing.assert_array_equal(got, want)
+    assert len(set(map(int, want[:, 0]))) > 20  # the logits say something
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_any_division_of_the_work(variant: str, threads: int) -> None:
+    """Lanes behind an anchor: in lockstep, alone, in ragged chunks, in one pass."""
+    config, lanes, steps, anchor, window = CONFIG, 64, 30, 11, 14
+    tensors = model(config)
+    head = sequence(anchor, config, 9)
+    each = [sequence(steps, config, 100 + i) for i in range(lanes)]
+    network = native.Network(tensors, config, threads=threads, variant=variant)
+
+    def start() -> native.Cache:
+        cache = native.Cache(network, lanes, window, anchor, 40)
+        network.forward(cache, np.zeros(anchor, np.int32), np.array(head, np.int32), False)
+        return cache
+
+    def feed(cache: native.Cache, rows: list[tuple[int, int]]) -> Any:
+        lane, token = np.array(rows, np.int32).reshape(-1, 2).T
+        return network.forward(cache, lane.copy(), token.copy())
+
+    want = expected(tensors, config, [0] * anchor + [3] * steps, head + each[3], window, anchor)
+    cache = start()
+    lockstep = np.stack([feed(cache, [(i, each[i][s]) for i in range(lanes)]) for s in range(steps)])
+    np.testing.assert_array_equal(lockstep[:, 3], want[anchor:])
+
+    whole = feed(start(), [(i, t) for i in range(lanes) for t in each[i]])
+    np.testing.assert_array_equal(whole.reshape(lanes, steps, -1), lockstep.swapaxes(0, 1))
+
+    cache = start()
+    alone = np.concatenate([feed(cache, [(5, t)]) for t in each[5]])
+    np.testing.assert_array_equal(alone, lockstep[:, 5])
+
+    cache, done, g = start(), [0] * lanes, Generator(3)
+    while min(done) < steps:
+        rows, pieces = [], []
+        for i in range(lanes):
+            n = min(int(g.ints(0, 13, 1)[0]), steps - done[i])
+            rows += [(i, t) for t in each[i][done[i] : done[i] + n]]
+            pieces += [(done[i] + k, i) for k in range(n)]
+            done[i] += n
+        got = feed(cache, rows)
+        for row, (step, i) in zip(got, pieces, strict=True):
+            np.testing.assert_array_equal(row, lockstep[step, i])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_rewind(variant: str) -> None:
+    config = CONFIG
+    tokens = np.array(sequence(60, config), np.int32)
+    network = native.Network(model(config), config, threads=1, variant=variant)
+    straight, jumpy = (native.Cache(network, 1, 10, 4, 8) for _ in range(2))
+    lane = np.zeros(60, np.int32)
+    want = network.forward(straight, lane, tokens)
+    network.forward(jumpy, lane[:30], tokens[:30], False)
+    network.forward(jumpy, lane[:5], tokens[:5], False)
+    jumpy.rewind(0, 5)
+    assert jumpy.length(0) == 30
+    np.testing.assert_array_equal(network.forward(jumpy, lane[30:], tokens[30:]), want[30:])
+    with pytest.raises(ValueError, match="back"):
+        jumpy.rewind(0, 9)
+
+
+def test_largest_sums() -> None:
+    """Rows of +-127 and of alternating signs: the worst for 16-bit intermediate sums."""
+    config = CONFIG | {"dim": 64}
+    tensors = model(config, bias=False)
+    for name, t in tensors.items():
+        if name.endswith(".weight"):
+            t[::3] = 127
+            t[1::3] = -127
+            t[2::3, ::2] = 127
+    tokens = sequence(20, config)
+    want = expected(tensors, config, [0] * 20, tokens, 8, 2)
+    for variant, rows in itertools.product(VARIANTS, (1, 20)):
+        network = native.Network(tensors, config, threads=1, variant=variant)
+        cache = native.Cache(network, 1, 8, 2, 64)
+        got = [
+            network.forward(
+                cache, np.zeros(rows, np.int32), np.array(tokens[i : i + rows], np.int32)
+            )
+            for i in range(0, 20, rows)
+        ]
+        np.testing.assert_array_equal(np.concatenate(got), want)
+
+
+def test_wild_scales() -> None:
+    """Exponents and gains far from sense saturate alike everywhere."""
+    g = Generator(77)
+    for _ in range(12):
+        tensors = model(CONFIG, seed=int(g.ints(0, 1000, 1)[0]))
+        for name, t in tensors.items():
+            if name.endswith(".exponent"):
+                t += g.ints(-20, 20, 1)
+        tokens = sequence(12, CONFIG)
+        want = expected(tensors, CONFIG, [0] * 12, tokens, 8, 2)
+        for variant in VARIANTS:
+            network = native.Network(tensors, CONFIG, threads=1, variant=variant)
+            cache = native.Cache(network, 1, 8, 2, 64)
+            got = network.forward(cache, np.zeros(12, np.int32), np.array(tokens, np.int32))
+            np.testing.assert_array_equal(got, want)
+
+
+GOLDEN = "165265042fabfd948789995aac335a49d793d6aeff6b8c312457d06bc1289301"
+
+
+def golden_logits(variant: str) -> bytes:
+    network = native.Network(model(CONFIG), CONFIG, threads=1, variant=variant)
+    cache = native.Cache(network, 1, 16, 5, 64)
+    tokens = np.array(sequence(45, CONFIG), np.int32)
+    out: bytes = network.forward(cache, np.zeros(45, np.int32), tokens).astype("<i4").tobytes()
+    return out
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_golden_logits(variant: str) -> None:
+    """The arithmetic's revision 1 never changes: the hash is a part of the format."""
+    assert hashlib.sha256(golden_logits(variant)).hexdigest() == GOLDEN
+
+
+def test_variant_is_forced_by_the_environment() -> None:
+    code = "from lmc.kernels import _native as n; print(n.kernel_names())"
+    env = os.environ | {"LMC_KERNELS": "scalar"}
+    subprocess.run([sys.executable, "-c", code], env=env, check=True)
+    tensors = model(CONFIG)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LMC_KERNELS", "scalar")
+        assert native.Network(tensors, CONFIG).variant == "scalar"
+        patch.setenv("LMC_KERNELS", "abacus")
+        with pytest.raises(ValueError, match="abacus"):
+            native.Network(tensors, CONFIG)
+        patch.delenv("LMC_KERNELS")
+        assert native.Network(tensors, CONFIG).variant == VARIANTS[-1]
+
+
+def broken(name: str, change: Any) -> Tensors:
+    tensors = model(CONFIG)
+    tensors[name] = change(tensors[name])
+    return tensors
+
+
+def put(value: int) -> Any:
+    def change(t: Any) -> Any:
+        t.flat[t.size // 2] = value
+        return t
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("embed.weight", put(-128)),
+        ("layers.1.qkv.weight", put(-128)),
+        ("layers.1.qkv.weight", lambda t: t[:-1]),
+        ("layers.1.qkv.weight", lambda t: t.astype(np.int32)),
+        ("layers.1.qkv.weight", lambda t: t.reshape(-1)),
+        ("layers.0.out.scale", put(-1)),
+        ("layers.0.out.scale", put(1 << 24)),
+        ("layers.0.out.exponent", put(200)),
+        ("layers.0.qkv.bias", put(1 << 30)),
+        ("layers.0.attn_norm.source", put(48)),
+        ("layers.0.attn_norm.source", put(-1)),
+        ("layers.0.attn_norm.source", lambda t: t[:0]),
+        ("layers.0.attn_norm.gain", lambda t: t[:-1]),
+        ("layers.0.attn_norm.gain", put(-(1 << 31))),
+        ("rotary.frequency", lambda t: t[:-1]),
+        ("rotary.frequency", lambda t: t.astype(np.int64)),
+    ],
+)
+def test_malformed_tensors_are_refused(name: str, change: Any) -> None:
+    with pytest.raises(ValueError, match=name.rsplit(".", 1)[0]):
+        native.Network(broken(name, change), CONFIG)
+
+
+def test_missing_tensors_are_refused() -> None:
+    tensors = model(CONFIG)
+    for name in tensors:
+        if name.endswith(".bias") or name == "head.weight":
+            continue
+        less = {k: v for k, v in tensors.items() if k != name}
+        with pytest.raises(ValueError, match=name):
+            native.Network(less, CONFIG)
+
+
+def test_a_sum_that_could_overflow_is_refused() -> None:
+    """65,504 channels of 127 pass 2^30 / 127 with every weight at 127."""
+    config = CONFIG | {"dim": 8}
+    tensors = model(config, bias=False)
+    wide = 65504
+    tensors["final_norm.source"] = np.zeros(wide, np.int32)
+    tensors["final_norm.gain"] = np.ones(wide, np.int32)
+    tensors["head.weight"][:] = 127
+    if 127 * 127 * wide >= 1 << 30:
+        with pytest.raises(ValueError, match="overflow"):
+            native.Network(tensors, config)
+
+
+@pytest.mark.parametrize(
+    "change", [{"dim": 0}, {"head_dim": 40}, {"heads": 3}, {"layers": -1}, {"eps": -1}, {"hidden": 1 << 20}]
+)
+def test_impossible_architectures_are_refused(change: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r"range|multiple"):
+        native.Network(model(CONFIG), CONFIG | change)
+
+
+def test_misuse_is_refused() -> None:
+    network = native.Network(model(CONFIG), CONFIG, threads=1)
+    cache = native.Cache(network, 2, 8, 3, 8)
+    lane = np.zeros(1, np.int32)
+    for bad_lane, bad_token in ((2, 0), (-1, 0), (0, 103), (0, -1), (1, 0)):
+        with pytest.raises(ValueError, match=r"range|anchor"):
+            network.forward(cache, lane + bad_lane, lane + bad_token)
+    assert (cache.length(0), cache.length(1)) == (0, 3)
+    with pytest.raises(ValueError, match="consecutive"):
+        network.forward(
+            native.Cache(network, 2, 8, 0, 8), np.array([0, 1, 0], np.int32), np.zeros(3, np.int32)
+        )
+    with pytest.raises(ValueError, match="length"):
+        network.forward(cache, lane, np.zeros(2, np.int32))
+    with pytest.raises(ValueError, match="logits"):
+        network.forward(cache, lane, lane, np.zeros((1, 5), np.int32))
+    for window, anchor in ((0, 0), (1, -1), (4096, 1)):
+        with pytest.raises(ValueError, match="range"):
+            native.Cache(network, 1, window, anchor, 8)

@@ -1,0 +1,44 @@
+"""FORMAT.md and the code say the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import lmc
+from lmc.codecs import BY_NUMBER
+
+TEXT = (Path(__file__).parents[2] / "FORMAT.md").read_text()
+EXAMPLES = re.findall(r'`content: "(.*?)"`:\n\n```\n(.*?)```', TEXT, re.S)
+
+
+def test_wire_ids_are_only_ever_appended_to() -> None:
+    assert BY_NUMBER == {
+        0: ("stored", "raw"),
+        1: ("bytes-fast", "text"),
+        2: ("bytes-normal", "text"),
+        3: ("segments", "text"),
+    }
+
+
+def test_the_method_table_is_the_codec_table() -> None:
+    rows = re.findall(r"^\| (\d+) \| ([a-z-]+) \|", TEXT[TEXT.index("## 5") :], re.M)
+    assert {int(number): name for number, name in rows} == {
+        number: name for number, (name, _) in BY_NUMBER.items()
+    }
+
+
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) == 3
+
+
+@pytest.mark.parametrize(("content", "dump"), EXAMPLES)
+def test_example(content: str, dump: str) -> None:
+    data = b"".join(
+        bytes.fromhex(re.findall(r"^(?:[0-9A-F]{2} ?)+", line)[0]) for line in dump.splitlines()
+    )
+    assert lmc.decompress(data) == content.encode()
+    if data[4] == 0x01:
+        assert lmc.compress(content.encode(), 0) == data

@@ -1,0 +1,143 @@
+"""Tokenization loses nothing, whatever the bytes."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lmc.errors import Corrupt
+from lmc.models.checkpoint import HfCheckpoint
+from lmc.models.tokenizer import CHUNK, Tokenizer, TokenTable, prepare
+
+
+def build(tokenizer_json: str, vocab: int, specials: frozenset[int]) -> Tokenizer:
+    text, spelled = prepare(tokenizer_json, vocab, specials)
+    table = TokenTable.of(spelled)
+    place = {token: i for i, token in enumerate(table.tokens)}
+    return Tokenizer(
+        table, text.encode(), np.array([place.get(token, -1) for token in spelled], np.int32)
+    )
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny: Path) -> Tokenizer:
+    checkpoint = HfCheckpoint(tiny)
+    return build(checkpoint.tokenizer_json, checkpoint.shape.vocab, checkpoint.specials)
+
+
+@pytest.fixture(scope="module")
+def sentencepiece() -> Tokenizer:
+    """A Llama-2-like vocabulary: byte fallback, and a normalizer that decorates text."""
+    pieces = ["<unk>", "<s>"] + [f"<0x{byte:02X}>" for byte in range(256)]
+    pieces += ["▁", "a", "b", "▁a", "ab", "▁ab", "e", "é"]
+    tree = {
+        "version": "1.0",
+        "added_tokens": [
+            {
+                "id": i,
+                "content": pieces[i],
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+                "special": True,
+            }
+            for i in range(2)
+        ],
+        "normalizer": {
+            "type": "Sequence",
+            "normalizers": [
+                {"type": "Prepend", "prepend": "▁"},
+                {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+            ],
+        },
+        "pre_tokenizer": None,
+        "post_processor": None,
+        "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}]},
+        "model": {
+            "type": "BPE",
+            "unk_token": "<unk>",
+            "fuse_unk": True,
+            "byte_fallback": True,
+            "vocab": {piece: i for i, piece in enumerate(pieces)},
+            "merges": [["▁", "a"], ["a", "b"], ["▁a", "b"]],
+        },
+    }
+    return build(json.dumps(tree), len(pieces), frozenset((0, 1)))
+
+
+HARD = [
+    b"",
+    b"\0",
+    bytes(range(256)) * 3,
+    "naïve café, Ωμέγα, 日本語, 🙂🏳️‍🌈".encode(),
+    b"<|endoftext|> is text here, and <|im_start|> too",
+    b"cut in the middle of a character: \xe2\x82",
+    b"\xed\xa0\x80 a surrogate, \xf5\x80\x80\x80 beyond Unicode, \xc0\x80 overlong",
+    "the sign ▁ itself and ab ▁ab  ab".encode(),
+    "e\u0301 must not be composed, nor \ufb01 taken apart".encode(),
+    b"\r\n \n\t\n   trailing   \n\n",
+]
+
+
+@pytest.mark.parametrize("data", HARD, ids=range(len(HARD)))
+@pytest.mark.parametrize("which", ["tokenizer", "sentencepiece"])
+def test_hard_cases_come_back(data: bytes, which: str, request: pytest.FixtureRequest) -> None:
+    tokenizer: Tokenizer = request.getfixturevalue(which)
+    assert tokenizer.table.join(tokenizer.encode(data)) == data
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.one_of(st.binary(max_size=200), st.text(max_size=100).map(str.encode)))
+def test_any_bytes_come_back(tokenizer: Tokenizer, data: bytes) -> None:
+    assert tokenizer.table.join(tokenizer.encode(memoryview(data))) == data
+    assert tokenizer.table.join(tokenizer.greedy(data)) == data
+
+
+def test_text_is_split_as_the_checkpoint_does(tokenizer: Tokenizer, tiny: Path, text: str) -> None:
+    from tokenizers import Tokenizer as HfTokenizer
+
+    theirs = HfTokenizer.from_file(str(tiny / "tokenizer.json"))
+    assert len(tokenizer.encode(text.encode())) == len(theirs.encode(text).ids)
+
+
+def test_spaces_become_tokens_in_sentencepiece(sentencepiece: Tokenizer) -> None:
+    ids = sentencepiece.encode(b"ab ab ab ab ab ab")
+    assert [sentencepiece.table.tokens[i] for i in ids] == [b"ab", *[b" ab"] * 5]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"a" * 400_000, b" " * 400_000, b"\n" * 400_000, b"\xffabcdefg" * 40_000, b"ab\xfe" * 100_000],
+    ids=["letters", "spaces", "lines", "stretches", "scraps"],
+)
+def test_time_stays_linear(tokenizer: Tokenizer, data: bytes) -> None:
+    start = time.process_time()
+    assert tokenizer.table.join(tokenizer.encode(data)) == data
+    assert time.process_time() - start < 8
+
+
+def test_chunks_lose_nothing(tokenizer: Tokenizer, text: str) -> None:
+    data = (text * (3 * CHUNK // len(text) + 1)).encode()
+    assert tokenizer.table.join(tokenizer.encode(data)) == data
+
+
+def test_a_table_that_breaks_its_promises_is_refused() -> None:
+    good = TokenTable.of([b"ab", b"abc"])
+    assert len(good) == 258
+    offsets = good.offsets.copy()
+    offsets[5] = offsets[4]
+    with pytest.raises(Corrupt, match="empty"):
+        TokenTable(good.data, offsets)
+    data = good.data.copy()
+    data[0] = 9
+    with pytest.raises(Corrupt, match="sorted"):
+        TokenTable(data, good.offsets)
+    with pytest.raises(Corrupt, match="offsets"):
+        TokenTable(good.data[:-1], good.offsets)
