@@ -1,4 +1,4 @@
-"""The text codec: whatever goes in comes out, for every method, layout, variant and thread count."""
+"""The text codec: what goes in comes out, for every method, layout, variant and thread count."""
 
 from __future__ import annotations
 
