@@ -164,7 +164,7 @@ class Model:
     def network(self, threads: int) -> Network:
         """The integer network, made at the first call for each thread count."""
         if threads not in self._networks:
-            from lmc.kernels._native import Network, Vocabulary
+            from lmc.kernels._native import Network
 
             self._networks[threads] = Network(
                 dict(self.tensors), asdict(self.card.architecture), threads
