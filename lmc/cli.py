@@ -96,7 +96,10 @@ class LevelOption(click.Option):
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         if self.opts != ["-1"]:
             return None
-        text = f"Level: fastest to smallest; -0 only stores.  [default: -{DEFAULT_LEVEL}]"
+        text = (
+            "Level: fastest to smallest; from 7 on with a language model; -0 only stores.  "
+            f"[default: -{DEFAULT_LEVEL}]"
+        )
         return "-1 ... -9", text
 
 
