@@ -1,8 +1,9 @@
 """The codec for text and any other bytes: adaptive byte models, mixed with a network where it pays.
 
 Four methods (FORMAT.md, section 5). Three code bytes by the adaptive models alone, in three
-profiles; `network` splits the bytes into tokens and walks each one down the vocabulary's trie, every
-decision mixed from the network's probability and the byte models' (kernels/src/textframe.hpp).
+profiles; `network` splits the bytes into tokens and walks each one down the vocabulary's trie,
+every decision mixed from the network's probability and the byte models'
+(kernels/src/textframe.hpp).
 
 Which level does what, and how a frame is laid out in lanes, is decided here and written into each
 frame; decoding asks nothing of this file's tables.

@@ -1,14 +1,14 @@
 """The figures that lmc is judged by, each by one command, each result decoded and compared.
 
     python corpora/figures.py sizes LEVEL FILE…       bits per byte of the whole .lmc file
-    python corpora/figures.py classics FOLDER…        level 2 against xz -9e and bzip2 -9, each file
-    python corpora/figures.py speed LEVEL FILE BYTES  both directions and peak memory, own processes
+    python corpora/figures.py classics FOLDER…        level 2 against xz -9e and bzip2 -9
+    python corpora/figures.py speed LEVEL FILE BYTES  there and back, and peak memory
     python corpora/figures.py lanes FILE BYTES N…     what N lanes cost against one lane
-    python corpora/figures.py exact FILE BYTES        one file by every variant, batch and thread count
-    python corpora/figures.py start FILE              seconds to compress and restore, own processes
+    python corpora/figures.py exact FILE BYTES        one file by every variant and thread count
+    python corpora/figures.py start FILE              seconds of the tool for 1 KB
 
-Every line of output is one JSON object. Levels from 7 on use the largest installed model, whose size is
-in its lines (`model_bytes`): a receiver needs it too.
+Every line of output is one JSON object. Levels from 7 on use the largest installed model, whose
+size is in its lines (`model_bytes`): a receiver needs it too.
 """
 
 from __future__ import annotations
