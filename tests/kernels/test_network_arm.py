@@ -31,7 +31,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pytest.skip(f"{tool} is not installed")
     out = tmp_path_factory.mktemp("arm") / "golden"
     files = [SOURCES / f"{name}.cpp" for name in PARTS + [f"network_{v}" for v in VARIANTS]]
-    flags = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-static", "-pthread"]
+    flags = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off"]
+    flags += ["-static", "-pthread"]
     inputs = ["-I", str(SOURCES), str(HERE / "arm" / "golden.cpp"), *map(str, files)]
     subprocess.run([COMPILER, *flags, *inputs, "-o", str(out)], check=True)
     return out
