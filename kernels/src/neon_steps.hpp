@@ -83,7 +83,7 @@ void mix(const uint8_t* const* tiles, int n, int head_dim, const int16_t* w, siz
 
 #include "network_steps.hpp"
 
-void products(const Matrix& m, const Acts& a, int tile, int r0, int rows, int32_t* acc) {
+void products(const Matrix& m, const Acts& a, int tile, int r0, int rows, int, int32_t* acc) {
   const int8_t* w = m.packed + static_cast<size_t>(tile) * m.kp * TILE;
   const size_t stride = static_cast<size_t>(a.kp);
   const int8_t* q = reinterpret_cast<const int8_t*>(a.q.data()) + r0 * stride;

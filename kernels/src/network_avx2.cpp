@@ -146,12 +146,17 @@ void mix(const uint8_t* const* tiles, int n, int head_dim, const int16_t* w, siz
 
 #include "network_steps.hpp"
 
+// ROWS rows by one weight tile. Meanwhile the next tile is fetched, from `ahead` on in steps small
+// enough that all calls together touch each line: memory is slower than the sums of few rows.
 template <int ROWS>
-inline void dot_rows(const int8_t* w, int kp, const uint8_t* q, size_t stride, int32_t* acc) {
+inline void dot_rows(const int8_t* w, int kp, const uint8_t* q, size_t stride, int32_t* acc,
+                     const int8_t* ahead, size_t step) {
   const __m256i ones = _mm256_set1_epi16(1);
   __m256i sum[ROWS][2];
   for (int r = 0; r < ROWS; ++r) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
   for (int k = 0; k < kp; k += 4) {
+    _mm_prefetch(ahead, _MM_HINT_T1);
+    ahead += step;
     const __m256i w0 = load(w + k * TILE), w1 = load(w + k * TILE + 32);
 #pragma GCC unroll 4
     for (int r = 0; r < ROWS; ++r) {
@@ -211,17 +216,23 @@ inline void add_spill(const Spill* s, const Spill* end, const Acts& a, int r0, i
   }
 }
 
-void products(const Matrix& m, const Acts& a, int tile, int r0, int rows, int32_t* acc) {
+void products(const Matrix& m, const Acts& a, int tile, int r0, int rows, int total,
+              int32_t* acc) {
   const int8_t* w = m.packed + static_cast<size_t>(tile) * m.kp * TILE;
   const size_t stride = static_cast<size_t>(a.kp);
   const uint8_t* q = a.q.data() + r0 * stride;
-  int r = 0;
-  for (; r + 4 <= rows; r += 4) dot_rows<4>(w, m.kp, q + r * stride, stride, acc + r * TILE);
-  switch (rows - r) {
-    case 3: dot_rows<3>(w, m.kp, q + r * stride, stride, acc + r * TILE); break;
-    case 2: dot_rows<2>(w, m.kp, q + r * stride, stride, acc + r * TILE); break;
-    case 1: dot_rows<1>(w, m.kp, q + r * stride, stride, acc + r * TILE); break;
-    default: break;
+  const size_t tile_bytes = static_cast<size_t>(m.kp) * TILE;
+  const size_t step = (64 * 4 + total - 1) / round_up(total, 4);
+  const int8_t* ahead = w + tile_bytes + r0 / 4 * step * (m.kp / 4);
+  for (int r = 0; r < rows; r += 4, ahead += step * (m.kp / 4)) {
+    const uint8_t* from = q + r * stride;
+    int32_t* to = acc + r * TILE;
+    switch (rows - r) {
+      case 1: dot_rows<1>(w, m.kp, from, stride, to, ahead, step); break;
+      case 2: dot_rows<2>(w, m.kp, from, stride, to, ahead, step); break;
+      case 3: dot_rows<3>(w, m.kp, from, stride, to, ahead, step); break;
+      default: dot_rows<4>(w, m.kp, from, stride, to, ahead, step);
+    }
   }
   const Spill* s = m.spill.data() + m.spill_at[tile];
   const Spill* end = m.spill.data() + m.spill_at[tile + 1];
@@ -229,7 +240,7 @@ void products(const Matrix& m, const Acts& a, int tile, int r0, int rows, int32_
     add_spill(s, end, a, r0, acc);
   } else {
     for (; s != end; ++s) {
-      for (r = 0; r < rows; ++r) {
+      for (int r = 0; r < rows; ++r) {
         const uint8_t* x = q + r * stride;
         acc[r * TILE + s->n] += s->e[0] * (x[s->k[0]] - 128) + s->e[1] * (x[s->k[1]] - 128);
       }

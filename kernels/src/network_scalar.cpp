@@ -48,7 +48,7 @@ void mix(const uint8_t* const* tiles, int n, int head_dim, const int16_t* w, siz
 
 #include "network_steps.hpp"
 
-void products(const Matrix& m, const Acts& a, int tile, int r0, int rows, int32_t* acc) {
+void products(const Matrix& m, const Acts& a, int tile, int r0, int rows, int, int32_t* acc) {
   const int8_t* w = m.packed + static_cast<size_t>(tile) * m.kp * TILE;
   for (int r = 0; r < rows; ++r) {
     const int8_t* q = reinterpret_cast<const int8_t*>(a.q.data()) + static_cast<size_t>(r0 + r) * a.kp;

@@ -166,8 +166,8 @@ static inline void epilogue(const Matrix& m, const int32_t* acc, int n0, int32_t
   }
 }
 
-// acc[g][r][i]: products of up to TILE rows from r0 with the tiles from `tile`.
-static void products(const Matrix& m, const Acts& a, int tile, int r0, int rows, int32_t* acc);
+// acc[g][r][i]: products of up to TILE rows from r0, of `total`, with the tiles from `tile`.
+static void products(const Matrix& m, const Acts& a, int tile, int r0, int rows, int total, int32_t* acc);
 
 static void matmul(const Matrix& m, const Acts& a, int rows, int first, int last, int32_t* out,
                    size_t stride, bool add) {
@@ -175,7 +175,7 @@ static void matmul(const Matrix& m, const Acts& a, int rows, int first, int last
   for (int tile = first; tile < last; tile += GROUP) {
     for (int r0 = 0; r0 < rows; r0 += TILE) {
       const int count = rows - r0 < TILE ? rows - r0 : TILE;
-      products(m, a, tile, r0, count, acc);
+      products(m, a, tile, r0, count, rows, acc);
       for (int r = 0; r < count; ++r) {
         const int row = r0 + r;
         const Shift shift(m.exponent + a.exponent[row] + m.up - 71);
