@@ -74,7 +74,8 @@ class Mixer {
     for (int s = 0; s < S; ++s) {
       const int32_t logit = logit_[s];
       // (logit / 2^12) (error / 2^16) 2^16 / 2^9: learning rate 1/512
-      final[s] += static_cast<int32_t>((int64_t{logit} * error + (1 << 20)) >> 21);
+      const int32_t moved = final[s] + static_cast<int32_t>((int64_t{logit} * error + (1 << 20)) >> 21);
+      final[s] = moved > kWeightLimit ? kWeightLimit : moved < -kWeightLimit ? -kWeightLimit : moved;
       uint16_t& n = counts_[chosen_[s]];
       int32_t miss = target - static_cast<int32_t>(squash24(t, logit) >> 8);
       if (miss < kNegligible && miss > -kNegligible) miss = 0;
