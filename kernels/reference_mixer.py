@@ -160,7 +160,6 @@ CONTEXTS = (
     "sparse24 sparse34 above record1 record2 record_column indirect1 indirect2 expected classes "
     "token_pair"
 ).split()
-SELECT_SIZE = {"match": 1024, "partial": 512, "order1": 512, "classes": 2048, "loss": 256, "one": 1}
 
 
 @dataclass(frozen=True)
@@ -172,6 +171,7 @@ class Plan:
     orders: int
     lengths: list[int]
     sets: list[str]
+    shifts: tuple[int, int]  # of the final mixer and of the last set
     refinements: int
     log2_refine: int
     log2_slots: int
@@ -189,19 +189,19 @@ PLANS = {
     (1, False): Plan(
         "order2 order3 order4 order6 word".split(),
         "order2 order3 order4 record2 sparse23".split(),
-        3, [6], ["match", "partial"], 1, 8, 22,
+        3, [6], ["match", "partial"], (21, 10), 1, 8, 22,
     ),
     (2, False): Plan(
-        _TEXT, _BINARY, 4, [12, 5], ["match", "partial", "classes", "one"], 2, 12, 23
+        _TEXT, _BINARY, 4, [12, 5], ["match", "partial", "classes", "one"], (21, 10), 2, 12, 23
     ),
     (3, False): Plan(
         [*_TEXT, "order5", "indirect1", "record2", "sparse23"],
         [*_BINARY, "record1", "sparse24", "order4", "indirect2"],
-        4, [16, 5], ["match", "partial", "order1", "classes", "one"], 2, 16, 24,
+        4, [16, 5], ["match", "partial", "order1", "classes", "one"], (21, 10), 2, 16, 24,
     ),
     (0, True): Plan(
         _BESIDE, _BESIDE, 3, [16, 5],
-        ["match", "partial", "order1", "loss", "classes", "one"], 2, 12, 22,
+        ["match", "partial", "order1", "loss", "classes", "one"], (24, 12), 2, 12, 22,
     ),
 }  # fmt: skip
 
@@ -251,8 +251,8 @@ class ProbabilityMap:
 class Mixer:
     """Sets of weight vectors and a final mixer."""
 
-    def __init__(self, sizes: list[int], first: list[int]) -> None:
-        self.sizes, self.first = sizes, first
+    def __init__(self, sets: int, first: list[int], shifts: tuple[int, int]) -> None:
+        self.sets, self.first, self.shifts = sets, first, shifts
         self.weights: dict[tuple[int, int], list[int]] = {}
         self.counts: dict[tuple[int, int], int] = {}
         self.finals: dict[int, list[int]] = {}
@@ -261,7 +261,7 @@ class Mixer:
         self.chosen = list(enumerate(selected))
         self.w = [self.weights.setdefault(c, list(self.first)) for c in self.chosen]
         self.final = self.finals.setdefault(
-            final_context, [65536 // len(self.sizes)] * len(self.sizes)
+            final_context, [65536 // self.sets] * self.sets
         )
         common = self.counts.get(self.chosen[-1], 0)
         for s, c in enumerate(self.chosen[:-1]):
@@ -283,15 +283,16 @@ class Mixer:
     def update(self, bit: int) -> None:
         target = 65535 if bit else 0
         error = target - (squash24(self.out) >> 8)
+        final, last = self.shifts
         for s, c in enumerate(self.chosen):
-            moved = self.final[s] + ((self.logits[s] * error + (1 << 20)) >> 21)
+            moved = self.final[s] + ((self.logits[s] * error + (1 << (final - 1))) >> final)
             self.final[s] = max(-WEIGHT_LIMIT, min(WEIGHT_LIMIT, moved))
             n = self.counts.get(c, 0)
             self.counts[c] = min(n + 1, 1023)
             miss = target - (squash24(self.logits[s]) >> 8)
             if abs(miss) < 256:
                 continue
-            gain = miss * RATE[n] >> 10
+            gain = miss * RATE[n] >> (last if s == self.sets - 1 else 10)
             w = self.w[s]
             for i, x in enumerate(self.x):
                 moved = w[i] + ((x * gain + (1 << 13)) >> 14)
@@ -432,13 +433,13 @@ class ByteMixer:
         ]
         self.match_bits = fit(size, 8, 22)
         self.heads: list[dict[int, int]] = [{} for _ in plan.lengths]
-        first = [0] * (2 * self.width)
+        first = [0] * (self.width if network else 2 * self.width)
         if network:
             first[self.voices : self.voices + 2] = [29491, 29491]
         else:
             first[:contexts] = [19660] * contexts
             first[contexts : contexts + matches] = [16384] * matches
-        self.mixer = Mixer([SELECT_SIZE[s] for s in plan.sets], first)
+        self.mixer = Mixer(len(plan.sets), first, plan.shifts)
         self.refine_bits = [fit(size * 4, 8, 16), fit(size * 4, 8, plan.log2_refine)]
         self.refine = [ProbabilityMap(), ProbabilityMap()]
         self.follow: list[dict[int, int]] = [{}, {}]
@@ -589,11 +590,13 @@ class ByteMixer:
         values[self.voices - 1] = self.orders[1][self.order_at[1]]
         self.values = values
         self.mixer.select([self.selected(s, match) for s in self.plan.sets], c0)
-        x = [STRETCH[v >> 20] for v in values] + [((v >> 20) - 2048) >> 2 for v in values]
+        x = [STRETCH[v >> 20] for v in values]
         if self.network:
             self.net = p_bias
             nets = [max(-3071, min(3071, stretch24(q) >> 4)) for q in (p, p_bias)]
             x[self.voices : self.voices + 3] = [*nets, 256]
+        else:
+            x += [((v >> 20) - 2048) >> 2 for v in values]
         logit = self.mixer.predict(x)
         refined = []
         for k in range(self.plan.refinements):

@@ -59,6 +59,9 @@ class PlannedMixer final : public Predictor {
   // Voices, and the network's two and a constant, in whole vectors.
   static constexpr int kVoices = kPlan.voices();
   static constexpr int kWidth = (kVoices + (kNetwork ? 3 : 0) + 7) / 8 * 8;
+  // Beside a network the distances from 1/2 add nothing (measured), and are left out.
+  static constexpr int kInputs = kNetwork ? kWidth : 2 * kWidth;
+  static_assert(kInputs % 16 == 0, "whole vectors");
 
  public:
   explicit PlannedMixer(const std::vector<uint32_t>& ends, bool avx2 = use_avx2())
@@ -174,7 +177,7 @@ class PlannedMixer final : public Predictor {
   }
   // With a network, its two inputs have 0.45 each; without, each history 0.3 and each match 0.25.
   static std::vector<int32_t> first_weights() {
-    std::vector<int32_t> w(2 * kWidth, 0);
+    std::vector<int32_t> w(kInputs, 0);
     for (size_t i = 0; i < 2; ++i)
       if (kNetwork) w[kVoices + i] = 29491;
     for (size_t i = 0; i < kContexts + kPlan.matches; ++i)
@@ -405,7 +408,7 @@ class PlannedMixer final : public Predictor {
   ZeroedArray<Adaptive> order0_, order1_;
   std::vector<MatchModel> matches_;
   ZeroedArray<Adaptive> match_maps_;  // [model][length bucket][misses]
-  Mixer<kPlan.sets, 2 * kWidth> mixer_;
+  Mixer<kPlan.sets, kInputs, kPlan.final_shift, kPlan.last_shift> mixer_;
   int refine_bits_[2];
   ProbabilityMap refine_[2];
   std::vector<uint16_t> follow1_, follow2_;  // the last two bytes that followed one, two bytes
