@@ -35,7 +35,8 @@ class Generator:
         """Integers in [low, high], in C order."""
         span = high - low + 1
         n = int(np.prod(shape))
-        return np.array([low + d % span for d in self.draw(n)], np.int64).astype(kind).reshape(shape)
+        drawn = np.array([low + d % span for d in self.draw(n)], np.int64)
+        return drawn.astype(kind).reshape(shape)
 
 
 CONFIG = {
@@ -145,7 +146,8 @@ def test_any_division_of_the_work(variant: str, threads: int) -> None:
 
     want = expected(tensors, config, [0] * anchor + [3] * steps, head + each[3], window, anchor)
     cache = start()
-    lockstep = np.stack([feed(cache, [(i, each[i][s]) for i in range(lanes)]) for s in range(steps)])
+    rows = [[(i, each[i][s]) for i in range(lanes)] for s in range(steps)]
+    lockstep = np.stack([feed(cache, row) for row in rows])
     np.testing.assert_array_equal(lockstep[:, 3], want[anchor:])
 
     whole = feed(start(), [(i, t) for i in range(lanes) for t in each[i]])
@@ -321,7 +323,15 @@ def test_a_sum_that_could_overflow_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"dim": 0}, {"head_dim": 40}, {"heads": 3}, {"layers": -1}, {"eps": -1}, {"hidden": 1 << 20}]
+    "change",
+    [
+        {"dim": 0},
+        {"head_dim": 40},
+        {"heads": 3},
+        {"layers": -1},
+        {"eps": -1},
+        {"hidden": 1 << 20},
+    ],
 )
 def test_impossible_architectures_are_refused(change: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"range|multiple"):

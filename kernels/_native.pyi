@@ -1,0 +1,72 @@
+"""The C++ kernels, typed."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+class Network:
+    def __init__(
+        self,
+        tensors: Mapping[str, NDArray[Any]],
+        config: Mapping[str, Any],
+        threads: int = 0,
+        variant: str = "",
+    ) -> None: ...
+
+class Cache: ...
+
+def kernel_names() -> list[str]: ...
+
+# ---- the coder (bind_coder.cpp) ----
+
+def encode_bits(bits: NDArray[np.uint8], p: NDArray[np.uint32]) -> bytes: ...
+def encode_words(bits: NDArray[np.uint8], p: NDArray[np.uint32]) -> NDArray[np.uint32]: ...
+def decode_bits(payload: bytes, p: NDArray[np.uint32]) -> NDArray[np.uint8]: ...
+
+# ---- the text codec (bind_text.cpp) ----
+
+class Damaged(ValueError): ...
+
+class Vocabulary:
+    def __init__(self, bytes: NDArray[Any], offsets: NDArray[Any]) -> None: ...
+    def __len__(self) -> int: ...
+
+class Bias:
+    def __init__(self, vocabulary: int) -> None: ...
+    def learn(self, logits: NDArray[np.int32], token: int) -> None: ...
+    @property
+    def values(self) -> NDArray[np.int32]: ...
+
+def token_weights(
+    logits: NDArray[np.int32], bias: NDArray[np.int32] | None = None
+) -> NDArray[np.uint32]: ...
+def mixer_bytes(profile: int, size: int) -> int: ...
+def encode_bytes(
+    profile: int, data: bytes, progress: Callable[[int], object] | None = None
+) -> bytes: ...
+def decode_bytes(
+    profile: int, payload: bytes, size: int, progress: Callable[[int], object] | None = None
+) -> bytes: ...
+def encode_network(
+    network: Network,
+    vocabulary: Vocabulary,
+    lanes: int,
+    window: int,
+    anchor: int,
+    size: int,
+    tokens: NDArray[np.int32],
+    counts: NDArray[np.uint32],
+    progress: Callable[[int], object] | None = None,
+) -> bytes: ...
+def decode_network(
+    network: Network,
+    vocabulary: Vocabulary,
+    lanes: int,
+    window: int,
+    anchor: int,
+    size: int,
+    payload: bytes,
+    progress: Callable[[int], object] | None = None,
+) -> bytes: ...
