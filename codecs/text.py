@@ -2,7 +2,8 @@
 
 Four methods (FORMAT.md, section 5). Three code bytes by the adaptive models alone, in three
 profiles; `network` splits the bytes into tokens and walks each one down the vocabulary's trie,
-every decision mixed from the network's probability and the byte models' (`kernels/src/textframe.hpp`).
+every decision mixed from the network's probability and the byte models'
+(kernels/src/textframe.hpp).
 
 Which level does what, and how a frame is laid out in lanes, is decided here and written into each
 frame; decoding asks nothing of this file's tables.
@@ -84,7 +85,7 @@ def plan(settings: Settings) -> Plan:
     size = settings.frame_size
     if settings.level not in EFFORTS and settings.model is None:
         return Plan(None, _native.mixer_bytes(_profile(settings.level), size))
-    model = _model(settings)
+    model = model_of(settings)
     layout = _effort(settings.level).layout(size)
     return Plan(model.card.wire_id, network_memory(model, layout, size))
 
@@ -108,7 +109,7 @@ def encode_frame(data: bytes, settings: Settings, report: Report | None = None) 
         return encode_bytes(data, _profile(settings.level), report)
     if not _looks_like_text(data):
         return encode_bytes(data, STRONG, report)
-    model = _model(settings)
+    model = model_of(settings)
     if not _network_pays(data, model, settings.threads):
         return encode_bytes(data, STRONG, report)
     layout = _effort(settings.level).layout(len(data))
@@ -203,7 +204,8 @@ def _effort(level: int) -> Effort:
     return EFFORTS.get(level, EFFORTS[7])
 
 
-def _model(settings: Settings) -> Model:
+def model_of(settings: Settings) -> Model:
+    """The model that these settings ask for, opened. Raises ModelMissing."""
     from lmc.models import registry
 
     if settings.model is not None:

@@ -217,7 +217,9 @@ def exp2_negative(d: Ints) -> Ints:
     def h(a: Ints, b: Ints | int) -> Ints:
         return (a * b + (1 << 14)) >> 15
 
-    return (32767 - h(f, c1 - h(f, c2 - h(f, c3))) << 15) >> i
+    y: Ints = 32767 - h(f, c1 - h(f, c2 - h(f, c3)))
+    e: Ints = (y << 15) >> i
+    return e
 
 
 def attend(

@@ -14,7 +14,7 @@ LIMIT = 1 << 29  # of a bias, in 2^-22 bit
 
 
 def weight(distance: int) -> int:
-    """2^(28 - distance / 2^16), 0.2 % exact: the weight of a token that lies `distance` (in
+    """2^(28 - distance / 2^16), 0.35 % exact: the weight of a token that lies `distance` (in
     2^-16 bit) below the likeliest."""
     whole, f = min(distance, 60 << 16) >> 16, min(distance, 60 << 16) & 0xFFFF
     slope = 44013 - ((11245 * f) >> 16)

@@ -14,6 +14,7 @@ wait for a network.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -28,7 +29,7 @@ import click
 
 from lmc import files
 from lmc.codecs.base import DEFAULT_FRAME_SIZE, DEFAULT_LEVEL
-from lmc.errors import LmcError, NotLmc
+from lmc.errors import LmcError, NotLmc, TooMuchMemory
 from lmc.files import STREAM, SUFFIX, Skipped
 
 # Options ----------------------------------------------------------------------------------
@@ -95,8 +96,11 @@ class LevelOption(click.Option):
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         if self.opts != ["-1"]:
             return None
-        text = f"Level: fastest to smallest; -0 only stores.  [default: -{DEFAULT_LEVEL}]"
-        return "-1 … -9", text
+        text = (
+            "Level: fastest to smallest; from 7 on with a language model; -0 only stores.  "
+            f"[default: -{DEFAULT_LEVEL}]"
+        )
+        return "-1 ... -9", text
 
 
 Option = Callable[[Any], Any]  # a decorator that click makes
@@ -403,11 +407,13 @@ def run(options: Options) -> int:
         except BrokenPipeError:
             raise
         except LmcError as error:
+            if isinstance(error, TooMuchMemory):
+                error.hint = f"--memory {-(-error.needed >> 20)}M allows it, if you trust the file"
             console.failed(_shown(path), error)
         except (OSError, MemoryError) as error:
             failure = _foreseen(error, path)
             if isinstance(error, FileNotFoundError) and path in COMMANDS:
-                failure.hint = f"commands come first: lmc {path} …"
+                failure.hint = f"commands come first: lmc {path} ..."
             console.failed(_shown(path), failure)
         else:
             console.codes.add(0)
@@ -420,12 +426,13 @@ def run(options: Options) -> int:
 
 
 def _paths(options: Options, console: Console) -> Iterator[tuple[str, bool]]:
-    """The files to work on; a folder that cannot be read is reported and left."""
+    """The files to work on, and whether each was found in a folder."""
     for path in options.files:
-        try:
-            yield from files.expand([path], options.recursive)
-        except OSError as error:
-            console.failed(path, _foreseen(error, path))
+        yield from files.expand(
+            path,
+            options.recursive,
+            lambda error: console.failed(str(error.filename), _foreseen(error, error.filename)),
+        )
 
 
 def _shown(path: str) -> str:
@@ -798,6 +805,8 @@ def _die_of(number: int) -> None:
 def _main(arguments: Sequence[str]) -> int:
     if sys.stdin is None or sys.stdout is None or sys.stderr is None:
         return 1  # a closed standard stream: its number would go to the first file we open
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names may be what no terminal can show
     console = Console()
     try:
         request = parse(arguments)

@@ -17,7 +17,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, TextIO
 
@@ -65,15 +65,23 @@ def has_suffix(path: str, suffix: str = SUFFIX) -> bool:
     return name.endswith(suffix) and name != suffix
 
 
-def files_below(path: str) -> Iterator[str]:
-    """Every regular file under the folder `path`, sorted, symbolic links left out."""
-    with os.scandir(path) as entries:
-        ordered = sorted(entries, key=lambda entry: entry.name)
-    for entry in ordered:
-        if entry.is_dir(follow_symlinks=False):
-            yield from files_below(entry.path)
-        elif entry.is_file(follow_symlinks=False):
-            yield entry.path
+def expand(
+    path: str, recursive: bool, unreadable: Callable[[OSError], None]
+) -> Iterator[tuple[str, bool]]:
+    """The path itself, or with `recursive` the regular files below a folder, in order.
+
+    True marks those that were found in a folder. Symbolic links in it are left out, and folders
+    that cannot be read are passed to `unreadable`.
+    """
+    if not recursive or path == STREAM or os.path.islink(path) or not os.path.isdir(path):
+        yield path, False
+        return
+    for folder, below, names in os.walk(path, onerror=unreadable):
+        below.sort()  # os.walk goes on in this order
+        for name in sorted(names):
+            found = os.path.join(folder, name)
+            if stat.S_ISREG(os.lstat(found).st_mode):
+                yield found, True
 
 
 def printable(text: str) -> str:
@@ -352,13 +360,3 @@ def size(count: float) -> str:
         count /= 1000
         unit = next(units)
     return f"{count:.1f} {unit}"
-
-
-def expand(paths: Iterable[str], recursive: bool) -> Iterator[tuple[str, bool]]:
-    """Each path, and with `recursive` each file below a folder; True marks the latter."""
-    for path in paths:
-        if recursive and path != STREAM and os.path.isdir(path) and not os.path.islink(path):
-            for below in files_below(path):
-                yield below, True
-        else:
-            yield path, False

@@ -25,7 +25,7 @@ WINDOW = 256  # tokens of one calibration sequence
 WINDOWS = 8
 HEADROOM = 4.0  # how much larger than on the calibration text the residual stream may become
 RESIDUAL_LIMIT = 16383.0  # of the integer network's residual stream
-SAMPLES = 640  # tokens that the balance is computed from
+STRIDE = 3  # every third token, the first of a text among them, decides the balance
 STEPS = 100  # of the gradient descent for each layer
 
 
@@ -65,16 +65,15 @@ def _balance(hidden: Tensor, down: Tensor) -> list[int]:
     """
     import torch
 
-    peak = hidden.abs().amax(1)
-    kept = hidden[peak <= 20 * peak.median()]  # the first token's giants have their own scale
-    kept = kept[:: -(-len(kept) // SAMPLES)]
-    h, w = kept.square().clamp_min(1e-30), down.square().clamp_min(1e-30)
+    h, w = hidden.square().clamp_min(1e-30), down.square().clamp_min(1e-30)
+    weight = 1 / (h @ w.sum(0))  # relative noise, else loud tokens would outvote all others
+    weight = weight * torch.where(weight < weight.median() / 1000, len(h) / 20, 1.0)
     log = torch.zeros(h.shape[1], requires_grad=True)
     adam = torch.optim.Adam([log], lr=0.05)
     for _ in range(STEPS):
         f = (2 * log).exp()
         a, b = h / f, w * f
-        noise = a.amax(1).mean() * b.sum() + b.amax(1).sum() * a.sum(1).mean()
+        noise = (weight * (a.amax(1) * b.sum() + b.amax(1).sum() * a.sum(1))).sum()
         adam.zero_grad()
         noise.log().backward()  # type: ignore[no-untyped-call]
         adam.step()
@@ -96,7 +95,7 @@ def calibrate(checkpoint: Checkpoint, progress: Progress = lambda _line: None) -
     def site(name: str, x: Tensor) -> Tensor:
         nonlocal largest
         if name.endswith(".down"):
-            hidden.setdefault(name, []).append(x)
+            hidden.setdefault(name, []).append(x[torch.arange(len(x)) % STRIDE == 0])
         if name == "residual":
             largest = max(largest, float(np.abs(rotate(x.double().numpy())).max()))
         return x

@@ -40,7 +40,7 @@ class Architecture:
             raise Corrupt("the model card states a size of zero or an absurd one")
         if not 256 <= self.vocab <= 1 << 20:
             raise Corrupt("the model card states an impossible vocabulary")
-        if self.heads % self.kv_heads or self.head_dim % 8 or not 8 <= self.head_dim <= 256:
+        if self.heads % self.kv_heads or self.head_dim not in range(32, 257, 32):
             raise Corrupt("the model card's attention heads do not fit together")
 
 

@@ -162,13 +162,19 @@ class Model:
         return 5 * sum(tensor.nbytes for tensor in self.tensors.values()) // 2
 
     def network(self, threads: int) -> Network:
-        """The integer network, made at the first call for each thread count."""
+        """The integer network, made at the first call for each thread count (0: all cores).
+
+        Raises Corrupt when the values break a bound that the arithmetic needs.
+        """
         if threads not in self._networks:
             from lmc.kernels._native import Network
 
-            self._networks[threads] = Network(
-                dict(self.tensors), asdict(self.card.architecture), threads
-            )
+            try:
+                self._networks[threads] = Network(
+                    dict(self.tensors), asdict(self.card.architecture), threads
+                )
+            except ValueError as error:
+                raise Corrupt(f"the model {self.card.name} is unusable: {error}") from error
         return self._networks[threads]
 
 
@@ -184,6 +190,7 @@ def write(path: Path, card: Card, tensors: Tensors) -> None:
             beside,
             {"lmc": card.to_json()},
         )
+        beside.chmod(0o644)  # the library makes it private; a model may serve many users
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

@@ -221,6 +221,8 @@ def quantize(
 ) -> tuple[Card, dict[str, Array]]:
     """The card and the tensors of the integer model."""
     s = checkpoint.shape
+    if s.head_dim not in range(32, 257, 32):
+        raise Unsupported(f"lmc needs heads of a multiple of 32 channels, these have {s.head_dim}")
     text, spelled = prepare(checkpoint.tokenizer_json, s.vocab, checkpoint.specials)
     table = TokenTable.of(spelled)
     place = {token: i for i, token in enumerate(table.tokens)}

@@ -289,7 +289,11 @@ def import_checkpoint(
     model = _install(name, lambda: quantize(checkpoint, recipe, name, progress))
     progress("comparing with the float model")
     text = (resources("lmc.models") / "data" / "calibration.txt").read_bytes()[:6000]
-    progress(str(compare(checkpoint, recipe, read(model.path), text, threads)))
+    try:
+        progress(str(compare(checkpoint, recipe, read(model.path), text, threads)))
+    except LmcError:
+        model.path.unlink()  # the network refuses it
+        raise
     return model
 
 

@@ -17,7 +17,9 @@ int field(const py::dict& config, const char* name) {
   return config[name].cast<int>();
 }
 
-std::unique_ptr<Network> make(const py::dict& arrays, const py::dict& config, int threads, const std::string& variant) {
+std::unique_ptr<Network> make(const py::object& tensor_map, const py::object& architecture, int threads,
+                              const std::string& variant) {
+  const py::dict arrays(tensor_map), config(architecture);
   Tensors tensors;
   std::vector<py::array> keep;
   for (const auto& item : arrays) {

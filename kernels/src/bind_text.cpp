@@ -70,50 +70,66 @@ std::string_view view_of(const py::buffer_info& info) {
   return {static_cast<const char*>(info.ptr), static_cast<size_t>(info.size)};
 }
 
-lmc::mixer::Profile profile_of(int number) {
+void check_profile(int number) {
   if (number < 1 || number > 3) throw py::value_error("no such profile of byte models");
-  return static_cast<lmc::mixer::Profile>(number);
 }
 
-template <class Bits>
-void code_bytes(lmc::mixer::ByteMixer& mixer, const uint8_t* data, size_t size, Bits& bits,
-                Reporter& report) {
+using lmc::mixer::Profile;
+
+// Codes bytes: those of `data`, or, where that is null, unknown ones into `out`.
+template <Profile kProfile, class Bits>
+void code_planned(const uint8_t* data, uint8_t* out, size_t size, Bits& bits, Reporter& report) {
+  lmc::mixer::PlannedMixer<kProfile, false> mixer({static_cast<uint32_t>(size)});
   for (size_t i = 0; i < size; ++i) {
     mixer.begin_byte(0, false);
     for (int k = 7; k >= 0; --k) {
       const int known = data == nullptr ? 0 : data[i] >> k & 1;
-      mixer.update_bit(bits(known, mixer.predict_bit()));
+      mixer.update_bit(bits(known, mixer.predict_bit({})));
     }
     if ((i & (kReportBytes - 1)) == 0) report(i);
+  }
+  if (out != nullptr) std::copy_n(mixer.buffer(), size, out);
+}
+
+template <class Bits>
+void code_bytes(int profile, const uint8_t* data, uint8_t* out, size_t size, Bits& bits,
+                Reporter& report) {
+  py::gil_scoped_release unlock;
+  if (profile == 1) {
+    code_planned<Profile::fast>(data, out, size, bits, report);
+  } else if (profile == 2) {
+    code_planned<Profile::normal>(data, out, size, bits, report);
+  } else {
+    code_planned<Profile::strong>(data, out, size, bits, report);
   }
 }
 
 py::bytes encode_bytes(int profile, const py::buffer& data, const py::object& progress) {
   const py::buffer_info info = data.request();
   const std::string_view view = view_of(info);
+  check_profile(profile);
   if (view.empty()) return {};
-  lmc::mixer::ByteMixer mixer(profile_of(profile), false, {static_cast<uint32_t>(view.size())});
   Encoder bits;
   Reporter report(progress);
-  {
-    py::gil_scoped_release unlock;
-    code_bytes(mixer, reinterpret_cast<const uint8_t*>(view.data()), view.size(), bits, report);
-  }
+  code_bytes(profile, reinterpret_cast<const uint8_t*>(view.data()), nullptr, view.size(), bits,
+             report);
   return to_bytes(std::move(bits.coder).bytes());
 }
 
 py::bytes decode_bytes(int profile, const py::bytes& payload, uint32_t size,
                        const py::object& progress) {
   if (size == 0 || size > kMaxSize) throw py::value_error("no such size of a frame");
+  check_profile(profile);
   const std::string_view view = payload;
-  lmc::mixer::ByteMixer mixer(profile_of(profile), false, {size});
+  // A decision costs at least 1.3 millionths of a bit, so a size that the payload cannot hold is
+  // refused before memory is taken for it.
+  if (size > (view.size() + 8) << 20) throw lmc::Damaged("the frame cannot hold so many bytes");
   Decoder bits{{reinterpret_cast<const uint8_t*>(view.data()), view.size()}};
   Reporter report(progress);
-  {
-    py::gil_scoped_release unlock;
-    code_bytes(mixer, nullptr, size, bits, report);
-  }
-  return {reinterpret_cast<const char*>(mixer.buffer()), size};
+  // Not a bytes object yet: it would be filled with the lock released.
+  const std::unique_ptr<uint8_t[]> out(new uint8_t[size]);
+  code_bytes(profile, nullptr, out.get(), size, bits, report);
+  return {reinterpret_cast<const char*>(out.get()), size};
 }
 
 // Bytes that the byte models of a profile take at most for a frame of `size` bytes.

@@ -20,7 +20,7 @@ namespace {
 constexpr int kDistanceLimit = 60;  // bits below the maximum after which a weight is 0 anyway
 
 // 2^-f for f in [0, 1) as 1 - f * (a - b * f): exact at both ends and within
-// 0.2 % between them, which costs less than 10^-5 bit a token.
+// 0.35 % between them, which costs less than 10^-5 bit a token.
 constexpr uint32_t kB = 11245;          // 0.17158 * 2^16
 constexpr uint32_t kA = 32768 + kB;     // 0.5 + b
 constexpr uint32_t kOne = (1u << Distribution::kWeightBits) - 1;

@@ -1,154 +1,140 @@
 // The byte predictor: bit histories under many contexts, match models and, in
-// network mode, a language model's probabilities, mixed online.
+// network mode, a language model's probabilities, mixed online. Integers only;
+// ARITHMETIC.md defines every step and kernels/reference_mixer.py is equal.
+//
+//   ByteMixer m(Profile::strong, true, ends);      // lane l writes buffer()[ends[l-1], ends[l])
+//   m.begin_byte(lane, inside);                    // at a byte boundary, before `end` or the bits
+//   p = m.predict_end(net);  m.update_end(bit);    // network mode only: does the token end here?
+//   p = m.predict_bit(net);  m.update_bit(bit);    // 8 times a byte, most significant bit first,
+//   m.skip_bit(bit);                               // or this where the bit is known anyway
+//   m.token_done(lane, id);                        // after a token's last byte
+//
+// A probability is that of a one, in units of 2^-24, within [16, 2^24 - 16].
+// The 8th bit appends its byte to buffer(), the only bytes that predictions
+// depend on: the encoder cannot look ahead. Lanes share everything but their
+// recent past; a byte must be finished before another lane's begins.
 #pragma once
+#include <cstddef>
 #include <cstdint>
-#ifndef SLM
-#define SLM 8
-#endif
-#ifndef MB2
-#define MB2 16
-#endif
-
+#include <memory>
+#include <stdexcept>
 #include <vector>
 
 #include "mixer_contexts.hpp"
 #include "mixer_counters.hpp"
 #include "mixer_match.hpp"
+#include "mixer_plans.hpp"
 #include "mixer_sse.hpp"
 #include "mixer_tables.hpp"
 #include "mixer_weights.hpp"
 
 namespace lmc::mixer {
 
-enum class Profile { fast = 1, normal = 2, strong = 3 };
-
-// What the network says about a decision: probabilities of a one, in
-// [1, 2^24 - 1], by itself and with its online bias.
+// What the network says about a decision: the probability of a one, units of
+// 2^-24, in [1, 2^24 - 1], by itself and with its online bias.
 struct NetworkInput {
   uint32_t p = 1 << 23, p_bias = 1 << 23;
 };
 
-enum class Ctx : uint8_t {
-  order1, order2, order3, order4, order5, order6, order7,
-  word, word_pair, word_skip,
-  sparse23, sparse34, sparse13, sparse24,
-  above_column, above_first, record2, record1, record_column,
-  indirect1, indirect2, expected, classes, number_word, token, token_pair, none
-};
-
-// What a profile is made of. The contexts depend on whether the newest bytes
-// look like text or like binary data; both lists are equally long.
-struct Plan {
-  std::vector<Ctx> contexts[2];      // [0] text, [1] binary
-  int orders;                        // how many of the first contexts are rising orders
-  std::vector<uint32_t> matches;     // shortest lengths of the match models, longest first
-  int sets, maps;                    // weight sets and probability maps
-  int max_log2_slots;
-};
-
-inline const Plan& plan_of(Profile profile, bool network) {
-  static const Plan fast{{{Ctx::order2, Ctx::order3, Ctx::order4, Ctx::order6, Ctx::word},
-                          {Ctx::order2, Ctx::order3, Ctx::order4, Ctx::record2, Ctx::sparse23}},
-                         3, {6}, 2, 1, 22};
-  static const Plan normal{{{Ctx::order2, Ctx::order3, Ctx::order4, Ctx::order6, Ctx::word, Ctx::word_pair,
-                             Ctx::word_skip, Ctx::above_column, Ctx::indirect2, Ctx::expected, Ctx::classes,
-                             Ctx::number_word},
-                            {Ctx::order1, Ctx::order2, Ctx::order3, Ctx::order6, Ctx::sparse23, Ctx::sparse34,
-                             Ctx::sparse13, Ctx::record2, Ctx::record_column, Ctx::classes, Ctx::expected, Ctx::number_word}},
-                           4, {12, 5}, 4, 2, 23};
-  static const Plan mixed{{{Ctx::order1, Ctx::order2, Ctx::order3, Ctx::order4, Ctx::order6,
-                            Ctx::word, Ctx::word_pair, Ctx::token, Ctx::token_pair, Ctx::expected, Ctx::classes},
-                           {Ctx::order1, Ctx::order2, Ctx::order3, Ctx::order4, Ctx::order6,
-                            Ctx::word, Ctx::word_pair, Ctx::token, Ctx::token_pair, Ctx::expected, Ctx::classes}},
-                          5, {16, 5}, 4, 2, 22};
-  if (network) return mixed;
-  return profile == Profile::fast ? fast : normal;
-}
-
-class ByteMixer {
+// What ByteMixer calls; the implementations below are one for each plan.
+class Predictor {
  public:
-  static constexpr uint32_t kStateLimit = 255, kMatchLimit = 1023, kDirectLimit = 1023, kMapLimit = 255;
+  virtual ~Predictor() = default;
+  virtual const uint8_t* buffer() const = 0;
+  virtual void begin_byte(uint32_t lane, bool inside) = 0;
+  virtual uint32_t predict_end(const NetworkInput& net) = 0;
+  virtual void update_end(int bit) = 0;
+  virtual uint32_t predict_bit(const NetworkInput& net) = 0;
+  virtual void update_bit(int bit) = 0;
+  virtual void skip_bit(int bit) = 0;
+  virtual void token_done(uint32_t lane, uint32_t token) = 0;
+};
 
-  // ends: where each lane's part of the buffer ends (the last one is its size).
-  ByteMixer(Profile profile, bool network, const std::vector<uint32_t>& ends)
+template <Profile kProfile, bool kNetwork>
+class PlannedMixer final : public Predictor {
+  static constexpr Plan kPlan = plan_of(kProfile, kNetwork);
+  static constexpr int kContexts = kPlan.contexts;
+  // Voices, and the network's two and a constant, in whole vectors.
+  static constexpr int kVoices = kPlan.voices();
+  static constexpr int kWidth = (kVoices + (kNetwork ? 3 : 0) + 7) / 8 * 8;
+
+ public:
+  explicit PlannedMixer(const std::vector<uint32_t>& ends)
       : t_(tables()),
-        plan_(plan_of(profile, network)),
-        network_(network),
-        contexts_(static_cast<int>(plan_.contexts[0].size())),
-        match_count_(static_cast<int>(plan_.matches.size())),
-        buffer_(ends.back() + 8),
-        histories_(fit(uint64_t{ends.back()} * SLM / 4 * plan_.contexts[0].size(), 10, plan_.max_log2_slots)),
-        maps_(static_cast<size_t>(contexts_) * 2 * 256),
+        avx2_(use_avx2()),
+        size_(checked_size(ends)),
+        buffer_(size_ + 1),
+        histories_(fit(uint64_t{size_} * kContexts / 2, 10, kPlan.log2_slots)),
+        maps_(kContexts * 2 * 256),
         order0_(256),
         order1_(65536),
-        match_maps_(static_cast<size_t>(match_count_) * 32 * 4),
-        mixer_(padded(inputs()), set_sizes(), first_weights(), 256),
-        map1_(t_, 65536, kMapLimit),
-        map2_(t_, plan_.maps > 1 ? 1 << MB2 : 1, kMapLimit),
+        match_maps_(kPlan.matches * 128),
+        mixer_(set_sizes().data(), first_weights().data(), 256),
+        refine_bits_{fit(uint64_t{size_} * 4, 8, 16), fit(uint64_t{size_} * 4, 8, kPlan.log2_refine)},
+        refine_{ProbabilityMap(t_, size_t{1} << refine_bits_[0], kMapLimit),
+                ProbabilityMap(t_, size_t{1} << refine_bits_[1], kMapLimit)},
         follow1_(256),
         follow2_(65536) {
-    const int log2_heads = fit(ends.back(), 8, 22);
-    for (uint32_t length : plan_.matches) matches_.emplace_back(log2_heads, length, 8);
-    for (int i = 0; i < 2 * contexts_; ++i)
-      for (size_t s = 0; s < 256; ++s) maps_[static_cast<size_t>(i) * 256 + s].value = t_.prior[s] << 10 | 0;
-    for (size_t i = 0; i < match_maps_.size(); ++i) {
-      const uint32_t length = static_cast<uint32_t>(i / 4 % 32);
-      match_maps_[i].value = ((1u << 22) - (1u << 21) / (length + 2)) << 10;
+    for (int m = 0; m < kPlan.matches; ++m) matches_.emplace_back(fit(size_, 8, 22), kPlan.lengths[m]);
+    for (int i = 0; i < kWidth; ++i) {
+      values_[i] = kFrozenHalf;
+      limits_[i] = i < kContexts ? kHistoryLimit : kDirectLimit;
     }
     order0_.fill({1u << 31});
     order1_.fill({1u << 31});
+    // A context never seen (history 0) says nothing, for ever.
+    for (size_t i = 0; i < maps_.size(); ++i) maps_[i] = {i % 256 == 0 ? kFrozenHalf : t_.prior[i % 256] << 10};
+    for (size_t i = 0; i < match_maps_.size(); ++i) {
+      const uint32_t bucket = static_cast<uint32_t>(i / 4 % 32);
+      match_maps_[i] = {((1u << 22) - (1u << 21) / (bucket + 2)) << 10};
+    }
     uint32_t start = 0;
     for (uint32_t end : ends) {
       extents_.push_back({start, start, end});
       lanes_.emplace_back();
-      lanes_.back().number = static_cast<uint32_t>(lanes_.size() - 1);
       start = end;
     }
   }
 
-  const uint8_t* buffer() const { return buffer_.data(); }
+  const uint8_t* buffer() const override { return buffer_.data(); }
 
-  // At a byte boundary of a lane, before `end` or the first bit of the byte.
-  void begin_byte(uint32_t lane, bool inside) {
+  void begin_byte(uint32_t lane, bool inside) override {
+    number_ = lane;
     lane_ = &lanes_[lane];
     extent_ = &extents_[lane];
     lane_->inside = inside;
-    make_contexts();
     c0_ = node_ = 1;
     bit_ = 0;
+    make_contexts();
     ready_ = false;
     load_lines(0);
   }
 
-  // Whether the token ends at this byte boundary; at most once, before the bits.
-  uint32_t predict_end(const NetworkInput& net) {
-    c0_ = 0;
-    find_slots(256, 0);
+  uint32_t predict_end(const NetworkInput& net) override {
+    c0_ = 0;  // no byte has this partial value
+    find_slots(kEndPart, 0);
     return predict(net);
   }
-  void update_end(int bit) {
+  void update_end(int bit) override {
     learn(bit);
     c0_ = 1;
     ready_ = false;
   }
 
-  // The next bit of the byte, most significant first.
-  uint32_t predict_bit(const NetworkInput& net = {}) {
+  uint32_t predict_bit(const NetworkInput& net) override {
     if (!ready_) {
       if (bit_ < 4) find_slots(0, 0);
       else find_slots(c0_ >> (bit_ - 3), c0_ >> (bit_ - 4) & 1);
     }
     return predict(net);
   }
-  void update_bit(int bit) {
+  void update_bit(int bit) override {
     learn(bit);
     shift(bit);
   }
-  // A bit that is known without coding. The 8th bit appends the byte.
-  void skip_bit(int bit) { shift(bit); }
+  void skip_bit(int bit) override { shift(bit); }
 
-  // After the last byte of a token (its id), for the token contexts.
-  void token_done(uint32_t lane, uint32_t token) {
+  void token_done(uint32_t lane, uint32_t token) override {
     Lane& l = lanes_[lane];
     l.token1 = l.token;
     l.token = token + 1;
@@ -156,88 +142,111 @@ class ByteMixer {
   }
 
  private:
+  // Counts at which adaptive probabilities stop to slow down.
+  static constexpr uint32_t kHistoryLimit = 255, kDirectLimit = 1022, kMapLimit = 255;
+  static constexpr uint32_t kFrozenHalf = 1u << 31 | 1023;
+  static constexpr uint32_t kFlip = ~1023u;  // turns a probability of a one into that of a zero
+  static constexpr uint32_t kEndPart = 256;
+
+  static uint32_t checked_size(const std::vector<uint32_t>& ends) {
+    uint32_t last = 0;
+    for (uint32_t end : ends) {
+      if (end < last) throw std::invalid_argument("lane ends must not fall");
+      last = end;
+    }
+    if (ends.empty() || last >= UINT32_MAX - 1) throw std::invalid_argument("no lanes, or too many bytes");
+    return last;
+  }
+  // The least log2 in [least, most] with 2^log2 >= wanted, or most.
   static int fit(uint64_t wanted, int least, int most) {
     int log2 = least;
     while (log2 < most && (uint64_t{1} << log2) < wanted) ++log2;
     return log2;
   }
-  int inputs() const { return 2 * contexts_ + 2 * match_count_ + 4 + (network_ ? 2 : 0); }
-  static int padded(int n) { return (n + 15) / 16 * 16; }
-  std::vector<int> set_sizes() const { 
-    const std::vector<int> all{2 * 64 * 8, 2 * 256, 2 * 256, 256 * 8};
-    return {all.begin(), all.begin() + plan_.sets}; }
-  std::vector<int32_t> first_weights() const {
-    std::vector<int32_t> w(static_cast<size_t>(padded(inputs())), 0);
-    for (int i = 0; i < contexts_ && !network_; ++i) w[static_cast<size_t>(2 * i)] = 65536 * 3 / 10;
-    if (network_) w[static_cast<size_t>(inputs() - 1)] = w[static_cast<size_t>(inputs() - 2)] = 65536 * 9 / 20;
-    for (int i = 0; i < match_count_ && !network_; ++i) w[static_cast<size_t>(2 * contexts_ + 2 * i)] = 65536 / 4;
+
+  static std::vector<int> set_sizes() {
+    std::vector<int> sizes;
+    for (int s = 0; s < kPlan.sets; ++s) sizes.push_back(kSelectSize[static_cast<int>(kPlan.set[s])]);
+    return sizes;
+  }
+  // With a network, its two inputs have 0.45 each; without, each history 0.3 and each match 0.25.
+  static std::vector<int32_t> first_weights() {
+    std::vector<int32_t> w(2 * kWidth, 0);
+    for (size_t i = 0; i < 2; ++i)
+      if (kNetwork) w[kVoices + i] = 29491;
+    for (size_t i = 0; i < kContexts + kPlan.matches; ++i)
+      if (!kNetwork) w[i] = i < kContexts ? 19660 : 16384;
     return w;
+  }
+
+  // The byte `distance` before the next one, 0 before the lane's start.
+  uint32_t back(uint32_t distance) const {
+    return distance > 0 && distance <= extent_->limit - extent_->start ? buffer_[extent_->limit - distance] : 0;
   }
 
   void make_contexts() {
     const Lane& l = *lane_;
     const uint32_t index = extent_->limit - extent_->start;
     const uint64_t c8 = l.c8;
-    const uint32_t c1 = c8 & 255, c2 = c8 >> 8 & 255, c3 = c8 >> 16 & 255;
+    const uint32_t c1 = c8 & 255;
     const uint32_t column = index - l.line_start;
-    const uint32_t above = l.line_start - l.above_start > column ? back(index - (l.above_start + column)) : 0;
-    const uint32_t s = l.strides.stride;
-    const uint32_t r1 = s ? back(s) : 0, r2 = s ? back(2 * s) : 0;
-    binary_ = l.control > 2048;
-    const std::vector<Ctx>& plan = plan_.contexts[binary_];
-    for (int i = 0; i < contexts_; ++i) {
+    const uint32_t above = l.line_start - l.above_start > column ? back(l.line_start - l.above_start) : 0;
+    const uint32_t stride = l.strides.stride;
+    const uint64_t record = uint64_t{stride} << 32 | back(stride) << 8;
+    const uint32_t first = l.word ? 0 : c1;  // between words: the byte before instead
+    binary_ = l.control > kBinary;
+    const Ctx* plan = binary_ ? kPlan.binary : kPlan.text;
+    for (int i = 0; i < kContexts; ++i) {
+      const Ctx context = plan[i];
       uint64_t v = 0;
-      switch (plan[static_cast<size_t>(i)]) {
+      switch (context) {
+        case Ctx::order0: break;
         case Ctx::order1: v = c1; break;
         case Ctx::order2: v = c8 & 0xffff; break;
         case Ctx::order3: v = c8 & 0xffffff; break;
         case Ctx::order4: v = c8 & 0xffffffff; break;
-        case Ctx::order5: v = c8 & 0xffffffffffu; break;
-        case Ctx::order6: v = c8 & 0xffffffffffffu; break;
-        case Ctx::order7: v = c8 & 0xffffffffffffffu; break;
-        case Ctx::word: v = uint64_t{l.word} << 8 | (l.word ? 0 : c1); break;
-        case Ctx::word_pair: v = (uint64_t{l.word} << 32 | l.word1) * 3 + (l.word ? 0 : c1); break;
-        case Ctx::word_skip: v = (uint64_t{l.word} << 32 | l.word2) * 5 + (l.word ? 0 : c1); break;
-        case Ctx::sparse23: v = c8 & 0xffff00; break;
-        case Ctx::sparse34: v = c8 & 0xffff0000; break;
+        case Ctx::order5: v = c8 & 0xffffffffff; break;
+        case Ctx::order6: v = c8 & 0xffffffffffff; break;
+        case Ctx::word: v = uint64_t{l.word} << 8 | first; break;
+        case Ctx::word_pair: v = (uint64_t{l.word} << 32 | l.word1) * 3 + first; break;
+        case Ctx::word_skip: v = (uint64_t{l.word} << 32 | l.word2) * 5 + first; break;
         case Ctx::sparse13: v = c8 & 0xff00ff; break;
+        case Ctx::sparse23: v = c8 & 0xffff00; break;
         case Ctx::sparse24: v = c8 & 0xff00ff00; break;
-        case Ctx::above_column: v = above << 16 | c1 << 8 | (column < 255 ? column : 255); break;
-        case Ctx::above_first: v = above << 16 | c1 << 8 | back(index - l.line_start); break;
-        case Ctx::record2: v = uint64_t{s} << 32 | r1 << 8 | r2; break;
-        case Ctx::record1: v = uint64_t{s} << 32 | r1 << 8 | c1; break;
-        case Ctx::record_column: v = uint64_t{s} << 32 | (s ? index % s : 0) << 8 | r1; break;
+        case Ctx::sparse34: v = c8 & 0xffff0000; break;
+        case Ctx::above: v = above << 16 | c1 << 8 | (column < 255 ? column : 255); break;
+        case Ctx::record1: v = record | c1; break;
+        case Ctx::record2: v = record | (stride ? back(2 * stride) : 0); break;
+        case Ctx::record_column: v = uint64_t{stride} << 32 | (stride ? index % stride : 0) << 8 | back(stride); break;
         case Ctx::indirect1: v = c1 << 16 | follow1_[c1]; break;
-        case Ctx::indirect2: v = uint64_t{c8 & 0xffff} << 16 | follow2_[c8 & 0xffff]; break;
+        case Ctx::indirect2: v = (c8 & 0xffff) << 16 | follow2_[c8 & 0xffff]; break;
         case Ctx::expected: {
-          const MatchState& m = l.match[0].expected >= 0 ? l.match[0] : l.match[match_count_ - 1];
-          v = m.expected < 0 ? 0 : (static_cast<uint32_t>(m.expected) + 1) << 8 | length_bucket(m.length);
+          const MatchState& m = l.match[0].expected >= 0 ? l.match[0] : l.match[kPlan.matches - 1];
+          if (m.expected >= 0) v = (static_cast<uint32_t>(m.expected) + 1) << 8 | length_bucket(m.length);
           v = v << 8 | c1;
           break;
         }
         case Ctx::classes: v = l.classes; break;
-        case Ctx::number_word: v = l.number_word; break;
-        case Ctx::token: v = uint64_t{l.token} << 32 | l.token_bytes; break;
         case Ctx::token_pair: v = (uint64_t{l.token} << 32 | l.token1) * 7 + l.token_bytes; break;
-        case Ctx::none: break;
       }
-      (void)c2; (void)c3;
-      hashes_[i] = hash64(v + (static_cast<uint64_t>(plan[static_cast<size_t>(i)]) * 2 + 2 + l.inside) * 0x9DDFEA08EB382D69u);
+      hashes_[i] = hash64(v + (static_cast<uint64_t>(context) * 2 + 2 + l.inside) * 0x9DDFEA08EB382D69u);
     }
-    for (int k = 0; k < match_count_; ++k) expected_[k] = l.match[k].expected;
-  }
-
-  // The byte `distance` before the next one, 0 before the lane's start.
-  uint32_t back(uint32_t distance) const {
-    const uint32_t index = extent_->limit - extent_->start;
-    return distance > 0 && distance <= index ? buffer_[extent_->limit - distance] : 0;
+    for (int m = 0; m < kPlan.matches; ++m) {
+      const MatchState& match = l.match[m];
+      const int misses = ones(match.misses) < 3 ? ones(match.misses) : 3;
+      const int bucket = static_cast<int>(length_bucket(match.length));
+      expected_[m] = match.expected;
+      match_cell_[m] = (m * 32 + bucket) * 4 + misses;
+      match_select_[m] = bucket / 4 * 4 + misses;
+    }
+    loss_ = l.losses.select();
   }
 
   // Starts loading the histories of the next half byte: part is 0 for the
-  // first half, 256 for `end`, and the first three bits (with a leading one)
-  // for the second half, whose fourth bit only moves the check.
+  // first half, kEndPart for `end`, and the first three bits (with a leading
+  // one) for the second half, whose fourth bit only moves the check.
   void load_lines(uint32_t part) {
-    for (int i = 0; i < contexts_; ++i) {
+    for (int i = 0; i < kContexts; ++i) {
       uint32_t h = (hashes_[i] + part * 0x9E3779B1u) * 0x85EBCA6Bu;
       h ^= h >> 15;
       checks_[i] = static_cast<uint8_t>(h & 255);
@@ -250,98 +259,110 @@ class ByteMixer {
   void find_slots(uint32_t part, uint32_t fourth) {
     if (part_ != part) load_lines(part);
     seen_ = 0;
-    for (int i = 0; i < contexts_; ++i) {
+    for (int i = 0; i < kContexts; ++i) {
       slots_[i] = HistoryTable::find(lines_[i], static_cast<uint8_t>(checks_[i] + fourth));
-      if (i < plan_.orders && slots_[i][1] != 0) ++seen_;
+      if (i < kPlan.orders && slots_[i][1] != 0) ++seen_;
     }
     ready_ = true;
   }
 
-  uint32_t predict(const NetworkInput& net) {
-    int16_t* x = mixer_.x.data();
-    const uint32_t c1 = lane_->c8 & 255, c2 = lane_->c8 >> 8 & 255;
-    const size_t hashed = hash64((lane_->c8 & 0xffffff) << 8 | c0_) >> (32 - MB2);
-    map1_.prefetch(c1 << 8 | c0_);
-    if (plan_.maps > 1) map2_.prefetch(hashed);
-    Adaptive* maps = maps_.data() + (binary_ ? contexts_ * 256 : 0);
-    int k = 0;
-    for (int i = 0; i < contexts_; ++i, k += 2) {
-      const uint8_t state = slots_[i][node_];
-      at_[i] = maps + i * 256 + state;
-      const int p = static_cast<int>(at_[i]->p12());
-      const int mask = -static_cast<int>(state != 0);  // an unseen context says nothing
-      x[k] = static_cast<int16_t>(t_.stretch[static_cast<size_t>(p)] & mask);
-      x[k + 1] = static_cast<int16_t>(((p - 2048) >> 2) & mask);
+  int select(Select s, int match) const {
+    const int c0 = static_cast<int>(c0_), c1 = static_cast<int>(lane_->c8 & 255);
+    switch (s) {
+      case Select::match: return (binary_ * 64 + match) * 8 + seen_;
+      case Select::partial: return (kNetwork ? lane_->inside : binary_) * 256 + c0;
+      case Select::order1: return binary_ * 256 + c1;
+      case Select::classes: return static_cast<int>(lane_->classes & 255) * 8 + bit_;
+      case Select::loss: return loss_;
+      case Select::one: break;
     }
-    int selector = 0;
-    for (int m = 0; m < match_count_; ++m, k += 2) {
-      const int e = expected_[m];
-      x[k] = x[k + 1] = 0;
-      match_map_[m] = nullptr;
-      if (c0_ != 0 && e >= 0 && static_cast<uint32_t>(e + 256) >> (8 - bit_) == c0_) {
-        const MatchState& state = lane_->match[m];
-        int misses = ones(state.misses);
-        if (misses > 3) misses = 3;
-        const uint32_t bucket = length_bucket(state.length);
-        match_map_[m] = &match_maps_[(static_cast<size_t>(m) * 32 + bucket) * 4 + static_cast<size_t>(misses)];
-        match_bit_[m] = e >> (7 - bit_) & 1;
-        const int p = static_cast<int>(match_map_[m]->p12());
-        const int sign = match_bit_[m] ? 1 : -1;
-        x[k] = static_cast<int16_t>(sign * t_.stretch[static_cast<size_t>(p)]);
-        x[k + 1] = static_cast<int16_t>(sign * ((p - 2048) >> 2));
-        if (selector == 0) selector = (static_cast<int>(bucket / 4) * 4 + misses) * 2 + match_bit_[m];
-      }
-    }
-    direct0_ = &order0_[c0_];
-    direct1_ = &order1_[c1 << 8 | c0_];
-    const int p0 = static_cast<int>(direct0_->p12()), p1 = static_cast<int>(direct1_->p12());
-    x[k++] = t_.stretch[static_cast<size_t>(p0)];
-    x[k++] = t_.stretch[static_cast<size_t>(p1)];
-    x[k++] = static_cast<int16_t>((p1 - 2048) >> 2);
-    x[k++] = 256;
-    if (network_) {
-      x[k++] = input_of(stretch24(t_, net.p));
-      x[k++] = input_of(stretch24(t_, net.p_bias));
-    }
-    const int selected[4] = {(binary_ * 64 + selector) * 8 + seen_, binary_ * 256 + static_cast<int>(c0_),
-                             binary_ * 256 + static_cast<int>(c1),
-                             static_cast<int>((byte_class(static_cast<uint8_t>(c1)) * 16 + byte_class(static_cast<uint8_t>(c2))) * 8) + bit_};
-    logit_ = mixer_.predict(t_, selected, static_cast<int>(c0_));
-    const uint32_t p = squash24(t_, logit_);
-    const uint32_t q1 = map1_.refine(c1 << 8 | c0_, logit_);
-    const uint32_t q2 = plan_.maps > 1 ? map2_.refine(hashed, logit_) : q1;
-    uint32_t r = (2 * p + q1 + q2 + 2) >> 2;
-    if (r < 16) r = 16;
-    if (r > (1u << 24) - 16) r = (1u << 24) - 16;
-    return r;
+    return 0;
   }
 
-  static int16_t input_of(int32_t logit) {
-    int32_t v = logit >> 4;
-    if (v > kInputLimit) v = kInputLimit;
-    if (v < -kInputLimit) v = -kInputLimit;
-    return static_cast<int16_t>(v);
+  uint32_t predict(const NetworkInput& net) {
+    const uint32_t c0 = c0_;
+
+    // Match models: how often a match like this one was right, for the bit it expects.
+    int match = 0;
+    for (int m = 0; m < kPlan.matches; ++m) {
+      const int e = expected_[m];
+      const int i = kContexts + m;
+      if (c0 != 0 && e >= 0 && static_cast<uint32_t>(e + 256) >> (8 - bit_) == c0) {
+        const int expected_bit = e >> (7 - bit_) & 1;
+        flip_[m] = expected_bit ? 0 : kFlip;
+        at_[i] = &match_maps_[static_cast<size_t>(match_cell_[m])];
+        values_[i] = at_[i]->value ^ flip_[m];
+        if (match == 0) match = match_select_[m] * 2 + expected_bit;
+      } else {
+        at_[i] = nullptr;
+        values_[i] = kFrozenHalf;
+      }
+    }
+
+    // All that is needed later starts loading now.
+    int selected[kPlan.sets];
+    for (int s = 0; s < kPlan.sets; ++s) selected[s] = select(kPlan.set[s], match);
+    mixer_.select(selected, static_cast<int>(c0));
+    const uint64_t c8 = lane_->c8;
+    refine_at_[0] = hash64((c8 & 0xff) << 8 | c0) >> (32 - refine_bits_[0]);
+    if (kPlan.refinements > 1) refine_at_[1] = hash64((c8 & 0xffffff) << 8 | c0) >> (32 - refine_bits_[1]);
+    for (int r = 0; r < kPlan.refinements; ++r) refine_[r].prefetch(refine_at_[r]);
+
+    // Bit histories, and orders 0 and 1 without.
+    Adaptive* maps = maps_.data() + (binary_ ? kContexts * 256 : 0);
+    const uint32_t node = node_;
+    for (int i = 0; i < kContexts; ++i) {
+      at_[i] = maps + i * 256 + slots_[i][node];
+      values_[i] = at_[i]->value;
+    }
+    at_[kVoices - 2] = &order0_[c0];
+    at_[kVoices - 1] = &order1_[(c8 & 255) << 8 | c0];
+    values_[kVoices - 2] = at_[kVoices - 2]->value;
+    values_[kVoices - 1] = at_[kVoices - 1]->value;
+    (avx2_ ? inputs_avx2<kWidth> : inputs_scalar<kWidth>)(t_, values_, x_);
+    if (kNetwork) {
+      net_ = net.p_bias;
+      x_[kVoices] = network_input(net.p);
+      x_[kVoices + 1] = network_input(net.p_bias);
+      x_[kVoices + 2] = 256;
+    }
+
+    const int32_t logit = mixer_.predict(avx2_, x_);
+    const uint32_t p = squash24(t_, logit);
+    const uint32_t q1 = refine_[0].refine(refine_at_[0], logit);
+    const uint32_t q2 = kPlan.refinements > 1 ? refine_[1].refine(refine_at_[1], logit) : q1;
+    const uint32_t r = (2 * p + q1 + q2 + 2) >> 2;
+    out_ = r < 16 ? 16 : r > (1u << 24) - 16 ? (1u << 24) - 16 : r;
+    return out_;
+  }
+
+  int16_t network_input(uint32_t p) const {
+    const int32_t v = stretch24(t_, p) >> 4;
+    return static_cast<int16_t>(v > kNetworkLimit ? kNetworkLimit : v < -kNetworkLimit ? -kNetworkLimit : v);
   }
 
   void learn(int bit) {
-    mixer_.update(t_, bit);
-    map1_.update(t_, bit);
-    if (plan_.maps > 1) map2_.update(t_, bit);
-    for (int i = 0; i < contexts_; ++i) {
-      uint8_t& state = slots_[i][node_];
-      at_[i]->update(t_, bit, kStateLimit);
-      state = t_.next[state][static_cast<size_t>(bit)];
-    }
-    for (int m = 0; m < match_count_; ++m)
-      if (match_map_[m]) match_map_[m]->update(t_, match_bit_[m] == bit, kMatchLimit);
-    direct0_->update(t_, bit, kDirectLimit);
-    direct1_->update(t_, bit, kDirectLimit);
+    if (kNetwork) lane_->losses.add(cost(t_, net_, bit), cost(t_, out_, bit));
+    mixer_.update(avx2_, t_, x_, bit);
+    for (int r = 0; r < kPlan.refinements; ++r) refine_[r].update(t_, bit);
+    (avx2_ ? learn_avx2<kWidth> : learn_scalar<kWidth>)(t_, values_, limits_, bit);
+    for (int i = 0; i < kContexts; ++i) at_[i]->value = values_[i];
+    for (int m = 0; m < kPlan.matches; ++m)
+      if (at_[kContexts + m]) at_[kContexts + m]->value = values_[kContexts + m] ^ flip_[m];
+    at_[kVoices - 2]->value = values_[kVoices - 2];
+    at_[kVoices - 1]->value = values_[kVoices - 1];
+    // Bytes may alias anything: what the loop needs is held in locals.
+    const uint32_t node = node_;
+    const uint8_t* next = t_.next[static_cast<size_t>(bit)].data();
+    uint8_t* slots[kContexts];
+    for (int i = 0; i < kContexts; ++i) slots[i] = slots_[i] + node;
+    for (int i = 0; i < kContexts; ++i) *slots[i] = next[*slots[i]];
   }
 
   void shift(int bit) {
     c0_ = c0_ * 2 + static_cast<uint32_t>(bit);
-    ++bit_;
     node_ = node_ * 2 + static_cast<uint32_t>(bit);
+    ++bit_;
     if (bit_ == 3) {
       load_lines(c0_);
     } else if (bit_ == 4) {
@@ -349,7 +370,6 @@ class ByteMixer {
       node_ = 1;
     } else if (bit_ == 8) {
       append(static_cast<uint8_t>(c0_ & 255));
-      node_ = 1;
     }
   }
 
@@ -357,100 +377,115 @@ class ByteMixer {
     Lane& l = *lane_;
     const uint32_t index = extent_->limit - extent_->start;
     buffer_[extent_->limit++] = c;
-    const uint32_t c1 = l.c8 & 255;
-    follow1_[c1] = static_cast<uint16_t>(follow1_[c1] << 8 | c);
-    uint16_t& f2 = follow2_[l.c8 & 0xffff];
-    f2 = static_cast<uint16_t>(f2 << 8 | c);
-    l.token_bytes = (l.token_bytes + c + 1) * 0x2C1B3C6Du;
-    l.c16 = l.c16 << 8 | l.c8 >> 56;
-    l.c8 = l.c8 << 8 | c;
-    l.strides.append(index, c);
-    const uint8_t lower = c >= 'A' && c <= 'Z' ? static_cast<uint8_t>(c + 32) : c;
-    if ((lower >= 'a' && lower <= 'z') || c >= 128) {
-      l.word = (l.word + lower + 1) * 0x2C1B3C6Du;
-    } else if (l.word != 0) {
-      l.word2 = l.word1;
-      l.word1 = l.word;
-      l.word = 0;
-    }
-    if (c == '\n') {
-      l.above_start = l.line_start;
-      l.line_start = index + 1;
-    }
-    const bool control = (c < 32 && c != '\n' && c != '\r' && c != '\t') || c == 127 || c == 255;
-    l.control = l.control - (l.control >> 6) + (control ? 1024 : 0);
-    l.classes = l.classes << 4 | byte_class(c);
-    for (int k = 0; k < match_count_; ++k) {
-      const uint32_t length = matches_[static_cast<size_t>(k)].min_length();
-      const uint64_t low = length >= 8 ? l.c8 : l.c8 & ((uint64_t{1} << 8 * length) - 1);
-      const uint64_t high = length > 8 ? l.c16 & ((uint64_t{1} << 8 * (length - 8)) - 1) : 0;
-      const uint32_t hash = hash64(low + hash64(high + 1));
-      matches_[static_cast<size_t>(k)].advance(l.match[k], buffer_.data(), extents_, l.number, hash);
+    uint16_t& after1 = follow1_[l.c8 & 255];
+    uint16_t& after2 = follow2_[l.c8 & 0xffff];
+    after1 = static_cast<uint16_t>(after1 << 8 | c);
+    after2 = static_cast<uint16_t>(after2 << 8 | c);
+    l.append(index, c);
+    for (int m = 0; m < kPlan.matches; ++m) {
+      MatchModel& model = matches_[static_cast<size_t>(m)];
+      model.advance(l.match[m], buffer_.data(), extents_, number_, l.newest(model.min_length()));
     }
   }
 
   const Tables& t_;
-  const Plan& plan_;
-  bool network_;
-  int contexts_, match_count_;
+  const bool avx2_;
+  const uint32_t size_;
+  alignas(32) uint32_t values_[kWidth];  // of the voices, for the bit being coded; others stay neutral
+  alignas(32) uint32_t limits_[kWidth];
+  alignas(32) int16_t x_[2 * kWidth] = {};  // inputs: logits, then distances from 1/2
   ZeroedArray<uint8_t> buffer_;
   std::vector<Extent> extents_;
   std::vector<Lane> lanes_;
   HistoryTable histories_;
-  ZeroedArray<Adaptive> maps_;
+  ZeroedArray<Adaptive> maps_;  // [binary][context][history]
   ZeroedArray<Adaptive> order0_, order1_;
   std::vector<MatchModel> matches_;
-  ZeroedArray<Adaptive> match_maps_;
-  Mixer mixer_;
-  ProbabilityMap map1_, map2_;
-  std::vector<uint16_t> follow1_, follow2_;
+  ZeroedArray<Adaptive> match_maps_;  // [model][length bucket][misses]
+  Mixer<kPlan.sets, 2 * kWidth> mixer_;
+  int refine_bits_[2];
+  ProbabilityMap refine_[2];
+  std::vector<uint16_t> follow1_, follow2_;  // the last two bytes that followed one, two bytes
 
-  // The byte being coded.
+  // The byte and the bit being coded.
+  uint32_t number_ = 0;
   Lane* lane_ = nullptr;
   Extent* extent_ = nullptr;
-  uint32_t c0_ = 1, node_ = 1;
-  int bit_ = 0, seen_ = 0;
+  uint32_t c0_ = 1;    // the bits so far behind a leading one; 0 for `end`
+  uint32_t node_ = 1;  // the same within the half byte
+  uint32_t part_ = 0;  // what lines_ belong to
+  int bit_ = 0, seen_ = 0, binary_ = 0, loss_ = 0;
   bool ready_ = false;  // slots_ belong to this half byte
-  uint32_t part_ = 0;
-  uint32_t hashes_[32] = {};
-  uint8_t checks_[32] = {};
-  uint8_t* lines_[32] = {};
-  uint8_t* slots_[32] = {};
-  Adaptive* at_[32] = {};  // the map entries of the bit being coded
-  int binary_ = 0;
-  int expected_[kMatches] = {};
-  Adaptive* match_map_[kMatches] = {};
-  int match_bit_[kMatches] = {};
-  Adaptive* direct0_ = nullptr;
-  Adaptive* direct1_ = nullptr;
-  int32_t logit_ = 0;
+  uint32_t hashes_[kContexts] = {};
+  uint8_t checks_[kContexts] = {};
+  uint8_t* lines_[kContexts] = {};
+  uint8_t* slots_[kContexts] = {};
+  Adaptive* at_[kVoices] = {};
+  int expected_[kMaxMatches] = {}, match_cell_[kMaxMatches] = {}, match_select_[kMaxMatches] = {};
+  uint32_t flip_[kMaxMatches] = {};
+  size_t refine_at_[2] = {};
+  uint32_t net_ = 0, out_ = 0;
 };
 
-// Codes `size` bytes with one lane; Coder offers encode(bit, p24).
-template <typename Coder>
-void encode_bytes(Profile profile, const uint8_t* data, size_t size, Coder& coder) {
-  if (size == 0) return;
-  ByteMixer m(profile, false, {static_cast<uint32_t>(size)});
+class ByteMixer {
+ public:
+  // ends: where each lane's part of the buffer ends, not falling; the last one
+  // is the size of the buffer. Throws std::invalid_argument. With a network
+  // there is one plan for all profiles.
+  ByteMixer(Profile profile, bool network, const std::vector<uint32_t>& ends) {
+    if (network) m_ = std::make_unique<PlannedMixer<Profile::strong, true>>(ends);
+    else if (profile == Profile::fast) m_ = std::make_unique<PlannedMixer<Profile::fast, false>>(ends);
+    else if (profile == Profile::normal) m_ = std::make_unique<PlannedMixer<Profile::normal, false>>(ends);
+    else m_ = std::make_unique<PlannedMixer<Profile::strong, false>>(ends);
+  }
+  const uint8_t* buffer() const { return m_->buffer(); }
+  void begin_byte(uint32_t lane, bool inside) { m_->begin_byte(lane, inside); }
+  uint32_t predict_end(const NetworkInput& net) { return m_->predict_end(net); }
+  void update_end(int bit) { m_->update_end(bit); }
+  uint32_t predict_bit(const NetworkInput& net = {}) { return m_->predict_bit(net); }
+  void update_bit(int bit) { m_->update_bit(bit); }
+  void skip_bit(int bit) { m_->skip_bit(bit); }
+  void token_done(uint32_t lane, uint32_t token) { m_->token_done(lane, token); }
+
+ private:
+  std::unique_ptr<Predictor> m_;
+};
+
+// Codes `size` bytes with one lane; Coder offers encode(bit, probability of a one).
+template <Profile kProfile, typename Coder>
+void encode_planned(const uint8_t* data, size_t size, Coder& coder) {
+  PlannedMixer<kProfile, false> m({static_cast<uint32_t>(size)});
   for (size_t i = 0; i < size; ++i) {
     m.begin_byte(0, false);
     for (int k = 7; k >= 0; --k) {
       const int bit = data[i] >> k & 1;
-      coder.encode(bit, m.predict_bit());
+      coder.encode(bit, m.predict_bit({}));
       m.update_bit(bit);
     }
   }
 }
-
-// Coder offers decode(p24) -> bit.
 template <typename Coder>
-void decode_bytes(Profile profile, uint8_t* data, size_t size, Coder& coder) {
-  if (size == 0) return;
-  ByteMixer m(profile, false, {static_cast<uint32_t>(size)});
+void encode_bytes(Profile profile, const uint8_t* data, size_t size, Coder& coder) {
+  if (profile == Profile::fast) encode_planned<Profile::fast>(data, size, coder);
+  else if (profile == Profile::normal) encode_planned<Profile::normal>(data, size, coder);
+  else encode_planned<Profile::strong>(data, size, coder);
+}
+
+// Coder offers decode(probability of a one) -> bit.
+template <Profile kProfile, typename Coder>
+void decode_planned(uint8_t* data, size_t size, Coder& coder) {
+  PlannedMixer<kProfile, false> m({static_cast<uint32_t>(size)});
   for (size_t i = 0; i < size; ++i) {
     m.begin_byte(0, false);
-    for (int k = 0; k < 8; ++k) m.update_bit(coder.decode(m.predict_bit()));
+    for (int k = 0; k < 8; ++k) m.update_bit(coder.decode(m.predict_bit({})));
     data[i] = m.buffer()[i];
   }
+}
+template <typename Coder>
+void decode_bytes(Profile profile, uint8_t* data, size_t size, Coder& coder) {
+  if (profile == Profile::fast) decode_planned<Profile::fast>(data, size, coder);
+  else if (profile == Profile::normal) decode_planned<Profile::normal>(data, size, coder);
+  else decode_planned<Profile::strong>(data, size, coder);
 }
 
 }  // namespace lmc::mixer

@@ -5,10 +5,10 @@
 #include <vector>
 
 #include "mixer_match.hpp"
+#include "mixer_plans.hpp"
 
 namespace lmc::mixer {
 
-constexpr int kMatches = 2;
 constexpr int kMaxStride = 2048;
 
 inline uint32_t hash64(uint64_t v) {
@@ -40,21 +40,6 @@ struct StrideFinder {
   }
 };
 
-struct Lane {
-  uint32_t number = 0;
-  uint64_t c8 = 0, c16 = 0;      // the newest 8 bytes (newest lowest), the 8 before
-  uint32_t word = 0, word1 = 0, word2 = 0;   // hashes of the current and the two previous words
-  uint32_t number_word = 0;      // hash of the current run of letters and digits
-  uint32_t line_start = 0, above_start = 0;  // indices of the current and the previous line
-  uint32_t classes = 0;          // classes of the newest bytes, 4 bits each
-  uint32_t token = 0, token1 = 0, token_bytes = 0;  // previous tokens, hash of this token's bytes
-  uint32_t control = 0;          // running share of control bytes, 1024 each
-  bool inside = false;
-  uint32_t net_loss = 0, mix_loss = 0;  // running losses, nats a byte, units of 2^-12
-  StrideFinder strides;
-  MatchState match[kMatches];
-};
-
 inline uint32_t byte_class(uint8_t c) {  // 0..15
   if (c >= 'a' && c <= 'z') return 1;
   if (c >= 'A' && c <= 'Z') return 2;
@@ -69,8 +54,82 @@ inline uint32_t byte_class(uint8_t c) {  // 0..15
   if (c == ')' || c == ']' || c == '}' || c == '>') return 11;
   if (c < 128) return 12;
   if (c < 192) return 13;
-  if (c < 255) return 14;
-  return 15;
+  return c < 255 ? 14 : 15;
 }
+
+// The cost of a bit in nats, units of 2^-12; p: probability of a one.
+inline uint32_t cost(const Tables& t, uint32_t p, int bit) {
+  return static_cast<uint32_t>(24 * kLn2 - log24(t, bit ? p : (1u << 24) - p));
+}
+
+// How well the network and the mixture did on the newest bytes.
+struct Losses {
+  uint32_t network_now = 0, mixture_now = 0;  // of the byte being coded, units of 2^-12 nat
+  int32_t network = 0, mixture = 0;           // running means, units of 2^-16 nat a byte
+
+  void add(uint32_t network_cost, uint32_t mixture_cost) {
+    network_now += network_cost;
+    mixture_now += mixture_cost;
+  }
+  void end_byte() {
+    network += (static_cast<int32_t>(network_now < 65535 ? network_now : 65535) * 16 - network) >> 4;
+    mixture += (static_cast<int32_t>(mixture_now < 65535 ? mixture_now : 65535) * 16 - mixture) >> 4;
+    network_now = mixture_now = 0;
+  }
+  // 0..255: the magnitude of the network's loss, and the mixture's in 12ths of it.
+  int select() const {
+    const uint32_t n = static_cast<uint32_t>(network) + 64, m = static_cast<uint32_t>(mixture) + 64;
+    const int magnitude = 25 - __builtin_clz(n);
+    const uint32_t ratio = m * 12 / n;
+    return (magnitude < 13 ? magnitude : 13) * 16 + static_cast<int>(ratio < 15 ? ratio : 15);
+  }
+};
+
+constexpr uint32_t kBinary = 2048;  // Lane::control above this: binary data
+
+struct Lane {
+  uint64_t c8 = 0, c16 = 0;  // the newest 8 bytes (newest lowest), the 8 before
+  uint32_t word = 0, word1 = 0, word2 = 0;   // hashes of the current and the two previous words
+  uint32_t line_start = 0, above_start = 0;  // indices of the current and the previous line
+  uint32_t classes = 0;                      // classes of the newest 8 bytes, newest lowest
+  uint32_t control = 0;                      // decaying count of control bytes, 1024 each
+  uint32_t token = 0, token1 = 0;            // 1 + the previous tokens' ids, 0: none
+  uint32_t token_bytes = 0;                  // hash of this token's bytes so far
+  bool inside = false;                       // not at a token's first byte
+  Losses losses;
+  StrideFinder strides;
+  MatchState match[kMaxMatches];
+
+  // index: of c in the lane.
+  void append(uint32_t index, uint8_t c) {
+    c16 = c16 << 8 | c8 >> 56;
+    c8 = c8 << 8 | c;
+    losses.end_byte();
+    token_bytes = (token_bytes + c + 1) * 0x2C1B3C6Du;
+    strides.append(index, c);
+    const uint32_t lower = c >= 'A' && c <= 'Z' ? c + 32u : c;
+    if ((lower >= 'a' && lower <= 'z') || c >= 128) {
+      word = (word + lower + 1) * 0x2C1B3C6Du;
+    } else if (word != 0) {
+      word2 = word1;
+      word1 = word;
+      word = 0;
+    }
+    if (c == '\n') {
+      above_start = line_start;
+      line_start = index + 1;
+    }
+    const bool is_control = (c < 32 && c != '\n' && c != '\r' && c != '\t') || c == 127 || c == 255;
+    control = control - (control >> 6) + (is_control ? 1024 : 0);
+    classes = classes << 4 | byte_class(c);
+  }
+
+  // Hash of the newest `length` bytes, 1 <= length <= 16.
+  uint32_t newest(uint32_t length) const {
+    const uint64_t low = length >= 8 ? c8 : c8 & ((uint64_t{1} << 8 * length) - 1);
+    const uint64_t high = length >= 16 ? c16 : length > 8 ? c16 & ((uint64_t{1} << 8 * (length - 8)) - 1) : 0;
+    return hash64(low + hash64(high + 1));
+  }
+};
 
 }  // namespace lmc::mixer

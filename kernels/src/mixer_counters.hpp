@@ -23,12 +23,12 @@ struct Adaptive {
 
   uint32_t p22() const { return value >> 10; }
   uint32_t p12() const { return value >> 20; }
+  // The distance to the observed bit shrinks by its (n + 1.5)th part.
   void update(const Tables& t, int bit, uint32_t limit) {
-    const uint32_t n = value & 1023;
-    const int64_t p = value >> 10;
-    const int64_t target = bit ? (1 << 22) - 1 : 0;
-    const int64_t moved = p + (((target - p) * t.reciprocal[n]) >> 16);
-    value = static_cast<uint32_t>(moved) << 10 | (n < limit ? n + 1 : limit);
+    const uint32_t n = value & 1023, mask = bit ? (1u << 22) - 1 : 0;
+    uint32_t q = value >> 10 ^ mask;
+    q -= static_cast<uint32_t>(uint64_t{q} * t.reciprocal[n] >> 16);
+    value = (q ^ mask) << 10 | (n + (n < limit));
   }
 };
 

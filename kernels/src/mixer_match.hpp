@@ -41,8 +41,8 @@ class MatchModel {
   static constexpr uint32_t kVerify = 400;  // longest length that is counted backwards
   static constexpr int kRecover = 8;        // misses among 8 after which a match is given up
 
-  MatchModel(int log2_entries, uint32_t min_length, int recover)
-      : min_length_(min_length), recover_(recover), shift_(32 - log2_entries), heads_(size_t{1} << log2_entries) {}
+  MatchModel(int log2_entries, uint32_t min_length)
+      : min_length_(min_length), shift_(32 - log2_entries), heads_(size_t{1} << log2_entries) {}
 
   uint32_t min_length() const { return min_length_; }
 
@@ -58,17 +58,17 @@ class MatchModel {
       if (m.length > 65535) m.length = 65535;
       ++m.at;
       if (m.at == extents[m.owner].end && m.owner + 1 < extents.size()) ++m.owner;
-      if (ones(m.misses) >= recover_) m.following = false;
+      if (ones(m.misses) >= kRecover) m.following = false;
     }
     if (here - own.start >= min_length_) {
       uint32_t& head = heads_[hash >> shift_];
       if (head != 0 && (!m.following || m.length < min_length_)) {
-        uint32_t owner = find(extents, head - 1);
+        const uint32_t owner = find(extents, head - 1);
         const uint32_t limit_a = head - extents[owner].start, limit_b = here - own.start;
         uint32_t length = 0;
         const uint32_t most = limit_a < limit_b ? limit_a : limit_b;
         while (length < most && length < kVerify && buffer[head - 1 - length] == buffer[here - 1 - length]) ++length;
-        if (length >= min_length_ ) {
+        if (length >= min_length_) {
           m.at = head;
           m.owner = head == extents[owner].end && owner + 1 < extents.size() ? owner + 1 : owner;
           m.length = length;
@@ -93,7 +93,6 @@ class MatchModel {
   }
 
   uint32_t min_length_;
-  int recover_;
   int shift_;
   ZeroedArray<uint32_t> heads_;  // position behind the hashed bytes, 0 = none
 };

@@ -14,10 +14,9 @@ class ProbabilityMap {
 
   ProbabilityMap(const Tables& t, size_t contexts, uint32_t limit)
       : limit_(limit), cells_(contexts * (kSteps + 1)) {
-    for (size_t i = 0; i < cells_.size(); ++i) {
-      const int32_t logit = static_cast<int32_t>(i % (kSteps + 1)) * kStep - 49152;
-      cells_[i].value = (squash24(t, logit) >> 2) << 10 | 6;
-    }
+    for (size_t i = 0; i < cells_.size(); ++i)
+      cells_[i] = i > kSteps ? cells_[i - kSteps - 1]
+                             : Adaptive{(squash24(t, clamp_logit(static_cast<int32_t>(i) * kStep - 49152)) >> 2) << 10 | 6};
   }
 
   void prefetch(size_t context) const {

@@ -12,15 +12,17 @@ namespace lmc::mixer {
 // Logits ("stretch" domain) are nats. Inputs of the mixer are int16 in units
 // of 2^-8; outputs of the mixer are int32 in units of 2^-12, within +-12 nats.
 constexpr int kInputLimit = 2047;
+constexpr int kNetworkLimit = 3071;      // of the network's inputs
 constexpr int kLogitLimit = 12 * 4096 - 1;
+constexpr int kLn2 = 2839;               // 4096 ln 2 = 2839.13
 
 struct Tables {
   std::array<uint32_t, 386> squash;        // 2^24 / (1 + exp(-x)) at x = i/16 - 12
-  std::array<int16_t, 4096> stretch;       // round to zero of 256 ln(p / (1-p)) at p = (i + 1/2) / 4096
+  std::array<int16_t, 4098> stretch;       // round to zero of 256 ln(p / (1-p)) at p = (i + 1/2) / 4096
   std::array<int32_t, 2049> log_mantissa;  // 4096 ln(1 + i/2048)
   std::array<uint32_t, 1024> reciprocal;   // 2^16 / (n + 1.5)
-  std::array<uint16_t, 1024> rate;         // 2^16 (0.002 + 0.02 / sqrt(1 + n/20))
-  std::array<std::array<uint8_t, 2>, 256> next;  // bit-history automaton
+  std::array<uint16_t, 1024> rate;         // 131 + 2500 / sqrt(1 + n/40), units of 2^-16
+  std::array<std::array<uint8_t, 256>, 2> next;  // bit-history automaton: next[bit][state]
   std::array<uint32_t, 256> prior;               // its first probabilities, 22 bits
   std::array<uint8_t, 256> seen;                 // min(15, bits a history stands for)
   Tables();
@@ -88,6 +90,7 @@ inline Tables::Tables() {
     if (v < -kInputLimit) v = -kInputLimit;
     stretch[static_cast<size_t>(i)] = static_cast<int16_t>(v);
   }
+  stretch[4096] = stretch[4097] = 0;  // what a wide load of the last entry touches
   // ln(1 + i/2048) = 2 atanh(z), z = i / (4096 + i), in units of 2^-48.
   for (int i = 0; i <= 2048; ++i) {
     const int64_t z = (int64_t{i} << 48) / (4096 + i);
@@ -99,9 +102,9 @@ inline Tables::Tables() {
     log_mantissa[static_cast<size_t>(i)] = static_cast<int32_t>(sum >> 35);
   }
   for (int n = 0; n < 1024; ++n) {
-    reciprocal[static_cast<size_t>(n)] = static_cast<uint32_t>(131072 / (2 * n + 3));
-    // 0.02 / sqrt(1 + n/20): integer square root of (2^16 * 0.02)^2 * 20 / (20 + n)
-    const uint64_t square = uint64_t{1311} * 1311 * 20 / static_cast<uint64_t>(20 + n);
+    // A count of 1023 marks a probability that never changes.
+    reciprocal[static_cast<size_t>(n)] = n == 1023 ? 0 : static_cast<uint32_t>(131072 / (2 * n + 3));
+    const uint64_t square = uint64_t{2500} * 2500 * 40 / static_cast<uint64_t>(40 + n);
     uint64_t root = 0;
     while ((root + 1) * (root + 1) <= square) ++root;
     rate[static_cast<size_t>(n)] = static_cast<uint16_t>(131 + root);
@@ -115,23 +118,23 @@ inline Tables::Tables() {
       while (at < states.size() && !(states[at] == after)) ++at;
       if (at == states.size()) states.push_back(after);
       if (at > 255) std::abort();
-      next[i][static_cast<size_t>(bit)] = static_cast<uint8_t>(at);
+      next[static_cast<size_t>(bit)][i] = static_cast<uint8_t>(at);
     }
     const int total = h.zeros + h.ones;
     prior[i] = static_cast<uint32_t>((int64_t{1} << 22) * (10 * h.ones + 4) / (10 * total + 8));
     seen[i] = static_cast<uint8_t>(total < 15 ? total : 15);
   }
   for (size_t i = states.size(); i < 256; ++i) {
-    next[i] = {0, 0};
+    next[0][i] = next[1][i] = 0;
     prior[i] = 1 << 21;
     seen[i] = 0;
   }
 }
 
-// Probability of a one, in units of 2^-24, of a logit in units of 2^-12.
+inline int32_t clamp_logit(int32_t v) { return v > kLogitLimit ? kLogitLimit : v < -kLogitLimit ? -kLogitLimit : v; }
+
+// Probability of a one, in units of 2^-24, of a logit in units of 2^-12 within the limit.
 inline uint32_t squash24(const Tables& t, int32_t logit) {
-  if (logit > kLogitLimit) logit = kLogitLimit;
-  if (logit < -kLogitLimit) logit = -kLogitLimit;
   const uint32_t at = static_cast<uint32_t>(logit + 49152);
   const uint32_t a = t.squash[at >> 8], b = t.squash[(at >> 8) + 1];
   return a + ((b - a) * (at & 255) >> 8);
@@ -141,7 +144,7 @@ inline uint32_t squash24(const Tables& t, int32_t logit) {
 inline int32_t log24(const Tables& t, uint32_t v) {
   const int shift = 31 - __builtin_clz(v);
   const uint32_t m = (v << (31 - shift)) & 0x7fffffff;  // mantissa behind the leading one, 31 bits
-  return t.log_mantissa[m >> 20] + shift * 2839;  // 4096 ln 2 = 2839.13
+  return t.log_mantissa[m >> 20] + shift * kLn2;
 }
 
 // Logit, in units of 2^-12, of a probability in [1, 2^24 - 1] (units of 2^-24).

@@ -54,7 +54,7 @@ class NetworkFrame {
         layout_(layout),
         bits_(bits),
         ends_(ends(layout, size)),
-        mixer_(mixer::Profile::strong, true, ends_),
+        mixer_(ends_),
         bias_(vocabulary.size()),
         views_(layout.lanes),
         lanes_(layout.lanes) {
@@ -212,7 +212,7 @@ class NetworkFrame {
   const Layout layout_;
   Bits& bits_;
   const std::vector<uint32_t> ends_;
-  mixer::ByteMixer mixer_;
+  mixer::PlannedMixer<mixer::Profile::strong, true> mixer_;
   Bias bias_;
   std::vector<Views> views_;
   std::vector<Lane> lanes_;

@@ -165,3 +165,31 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     lmc(name, folder=tmp_path)
     done = subprocess.run([LMC, "-l", f"{name}.lmc"], cwd=tmp_path, check=True, capture_output=True)
     assert rb"\udcff\udcfe.bin.lmc" in done.stdout
+
+
+def test_a_folder_that_cannot_be_read_does_not_stop_the_others(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_bytes(b"text")
+    (tmp_path / "c" / "x").unlink()
+    (tmp_path / "c" / "x").symlink_to("../a/x")
+    errors: list[OSError] = []
+    found = files.expand(str(tmp_path), True, errors.append)
+    assert next(found) == (str(tmp_path / "a" / "x"), True)
+    (tmp_path / "b" / "x").unlink()
+    (tmp_path / "b").rmdir()
+    assert list(found) == []
+    assert [error.filename for error in errors] == [str(tmp_path / "b")]
+
+
+def test_output_in_a_poor_encoding(tmp_path: Path) -> None:
+    (tmp_path / "naïve").write_bytes(b"text")
+    lmc("naïve", folder=tmp_path)
+    for arguments in (["--help"], ["-l", "naïve.lmc"], ["models", "--help"]):
+        subprocess.run(
+            [LMC, *arguments],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C.UTF-8"},
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )

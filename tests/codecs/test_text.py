@@ -1,4 +1,4 @@
-"""The text codec: whatever goes in comes out, for every method, layout, variant and thread count."""
+"""The text codec: what goes in comes out, for every method, layout, variant and thread count."""
 
 from __future__ import annotations
 
@@ -116,10 +116,11 @@ def test_impossible_parameters_are_corrupt(params: bytes, model: Model) -> None:
 
 
 def test_a_size_that_lies_ends_early() -> None:
-    # A gibibyte is claimed; the coded bits run out long before.
     frame = text.encode_bytes(noise(64), FAST)
-    with pytest.raises(Corrupt):
+    with pytest.raises(Corrupt, match="cannot hold"):
         back(frame, 1 << 30)
+    with pytest.raises(Corrupt, match="lead nowhere"):
+        back(frame, 1 << 20)
 
 
 def test_levels_without_a_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
-"""Makes tiny.safetensors, the model of the network golden files: `python tests/golden/make_model.py`.
+"""Makes tiny.safetensors, the model of the network golden files.
 
-Its weights are noise from a linear congruential generator, so it knows nothing; what matters is that
-every machine computes the same noise. It is part of what the golden files promise: it never changes.
+    python tests/golden/make_model.py
+
+Its weights are noise from a linear congruential generator, so it knows nothing; what matters is
+that every machine computes the same noise. It is part of what the golden files promise: it never
+changes.
 """
 
 from __future__ import annotations

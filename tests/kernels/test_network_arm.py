@@ -31,29 +31,10 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pytest.skip(f"{tool} is not installed")
     out = tmp_path_factory.mktemp("arm") / "golden"
     files = [SOURCES / f"{name}.cpp" for name in PARTS + [f"network_{v}" for v in VARIANTS]]
-    flags = [
-        "-std=c++17",
-        "-O2",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        "-ffp-contract=off",
-        "-static",
-        "-pthread",
-    ]
-    subprocess.run(
-        [
-            COMPILER,
-            *flags,
-            "-I",
-            str(SOURCES),
-            str(HERE / "arm" / "golden.cpp"),
-            *map(str, files),
-            "-o",
-            str(out),
-        ],
-        check=True,
-    )
+    flags = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off"]
+    flags += ["-static", "-pthread"]
+    inputs = ["-I", str(SOURCES), str(HERE / "arm" / "golden.cpp"), *map(str, files)]
+    subprocess.run([COMPILER, *flags, *inputs, "-o", str(out)], check=True)
     return out
 
 
@@ -61,9 +42,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("rows", [1, 7, 45])
 def test_golden_logits(program: Path, variant: str, rows: int) -> None:
-    run = subprocess.run(
-        [EMULATOR, str(program), variant, str(rows)], check=True, capture_output=True
-    )
+    call = [EMULATOR, str(program), variant, str(rows)]
+    run = subprocess.run(call, check=True, capture_output=True)
     assert hashlib.sha256(run.stdout).hexdigest() == golden()
 
 

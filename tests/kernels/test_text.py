@@ -50,7 +50,7 @@ def test_weights_are_close_to_powers_of_two() -> None:
     distances = np.arange(0, 14 << 16, 997)
     found = np.array([reference_text.weight(int(d)) for d in distances])
     exact = 2.0 ** (28 - distances / 65536)
-    assert np.abs(found / exact - 1).max() < 0.002
+    assert np.abs(found / exact - 1).max() < 0.0035
 
 
 SINGLES = [bytes([b]) for b in range(256)]

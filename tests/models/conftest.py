@@ -15,7 +15,7 @@ TEXT = (
     "Über den Dächern lag noch Licht; the café was full. 12345 + 678 = 13023\n"
 ) * 20
 SPECIALS = ["<|endoftext|>", "<|im_start|>"]
-SIZES = {"dim": 48, "layers": 2, "heads": 6, "kv_heads": 2, "head_dim": 8, "hidden": 80}
+SIZES = {"dim": 48, "layers": 2, "heads": 4, "kv_heads": 2, "head_dim": 32, "hidden": 80}
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +80,8 @@ def tiny_gguf(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     writer.add_feed_forward_length(SIZES["hidden"])
     writer.add_head_count(SIZES["heads"])
     writer.add_head_count_kv(SIZES["kv_heads"])
+    writer.add_key_length(SIZES["head_dim"])
+    writer.add_value_length(SIZES["head_dim"])
     writer.add_rope_freq_base(10000.0)
     writer.add_layer_norm_rms_eps(1e-5)
     tokenizer = json.loads((tiny / "tokenizer.json").read_text("utf-8"))

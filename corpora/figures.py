@@ -1,0 +1,231 @@
+"""The figures that lmc is judged by, each by one command, each result decoded and compared.
+
+    python corpora/figures.py sizes LEVEL FILE…       bits per byte of the whole .lmc file
+    python corpora/figures.py classics FOLDER…        level 2 against xz -9e and bzip2 -9
+    python corpora/figures.py speed LEVEL FILE BYTES  there and back, and peak memory
+    python corpora/figures.py lanes FILE BYTES N…     what N lanes cost against one lane
+    python corpora/figures.py exact FILE BYTES        one file by every variant and thread count
+    python corpora/figures.py start FILE              seconds of the tool for 1 KB
+
+Every line of output is one JSON object. Levels from 7 on use the largest installed model, whose
+size is in its lines (`model_bytes`): a receiver needs it too.
+"""
+
+from __future__ import annotations
+
+import bz2
+import hashlib
+import json
+import lzma
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import lmc
+from lmc.codecs import text
+
+
+def tell(**facts: Any) -> None:
+    print(json.dumps(facts), flush=True)
+
+
+def machine() -> dict[str, Any]:
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        cpu = names[0].partition(":")[2].strip() if names else cpu
+    return {"cpu": cpu, "cores": os.cpu_count(), "lmc": lmc.__version__}
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def model_bytes(level: int) -> int:
+    from lmc.models import registry
+
+    largest = registry.largest()
+    return largest.size_bytes if level >= 7 and largest else 0
+
+
+def sizes(level: int, paths: list[str]) -> None:
+    for path in paths:
+        data = Path(path).read_bytes()
+        began = time.perf_counter()
+        small = lmc.compress(data, level)
+        middle = time.perf_counter()
+        same = os.environ.get("LMC_FIGURES_NO_DECODE") or lmc.decompress(small) == data
+        tell(
+            file=Path(path).name,
+            sha256=digest(data),
+            bytes=len(data),
+            level=level,
+            lmc=len(small),
+            bits_per_byte=round(8 * len(small) / len(data), 4),
+            model_bytes=model_bytes(level),
+            encode_s=round(middle - began, 1),
+            decode_s=round(time.perf_counter() - middle, 1),
+            restored=same is True,
+        )
+
+
+def classics(folders: list[str]) -> None:
+    for path in sorted(p for folder in folders for p in Path(folder).iterdir()):
+        data = path.read_bytes()
+        small = lmc.compress(data, 2)
+        xz = len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME))
+        bzip2 = len(bz2.compress(data, 9))
+        tell(
+            file=path.name,
+            sha256=digest(data),
+            bytes=len(data),
+            lmc=len(small),
+            xz=xz,
+            bzip2=bzip2,
+            smallest=len(small) <= min(xz, bzip2),
+            restored=lmc.decompress(small) == data,
+        )
+
+
+def run(arguments: list[str], environment: dict[str, str] | None = None) -> tuple[float, int]:
+    """Seconds and peak bytes of a process of lmc."""
+    began = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "lmc", *arguments], env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"lmc {' '.join(arguments)} failed")
+    return time.perf_counter() - began, usage.ru_maxrss * 1024
+
+
+def speed(level: int, path: str, count: int) -> None:
+    data = Path(path).read_bytes()[:count]
+    with tempfile.TemporaryDirectory() as folder:
+        source, small, back = (Path(folder) / name for name in ("a", "a.lmc", "b"))
+        source.write_bytes(data)
+        encode, encode_memory = run(["compress", f"-{level}", "-q", str(source), "-o", str(small)])
+        decode, decode_memory = run(["decompress", "-q", str(small), "-o", str(back)])
+        tell(
+            **machine(),
+            file=Path(path).name,
+            sha256=digest(data),
+            bytes=len(data),
+            level=level,
+            lmc_bytes=small.stat().st_size,
+            bits_per_byte=round(8 * small.stat().st_size / len(data), 4),
+            encode_kb_s=round(len(data) / encode / 1000, 2),
+            decode_kb_s=round(len(data) / decode / 1000, 2),
+            encode_mb=encode_memory >> 20,
+            decode_mb=decode_memory >> 20,
+            restored=back.read_bytes() == data,
+        )
+
+
+def lanes(path: str, count: int, numbers: list[int]) -> None:
+    model = text.model_of(lmc.Settings(level=9))
+    data = Path(path).read_bytes()[:count]
+    for number in numbers:
+        for window in (512, 1024, 2048):
+            anchor = text.ANCHOR if number == 1 else text.SHARED_ANCHOR
+            frame = text.encode_network(data, model, text.Layout(number, window, anchor), 0)
+            tell(
+                file=Path(path).name,
+                sha256=digest(data),
+                bytes=len(data),
+                lanes=number,
+                window=window,
+                payload=len(frame.payload),
+                bits_per_byte=round(8 * len(frame.payload) / len(data), 4),
+            )
+
+
+def exact(path: str, count: int) -> None:
+    """Codes with one variant and layout of work, decodes with another; all bytes must agree."""
+    from lmc.kernels._native import kernel_names
+
+    data = Path(path).read_bytes()[:count]
+    model = text.model_of(lmc.Settings(level=9))
+    tokens = len(model.tokenizer.encode(data))
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "a"
+        source.write_bytes(data)
+        files = {}
+        for variant in kernel_names():
+            for threads in ("1", "2"):
+                small = source.with_suffix(f".{variant}{threads}")
+                environment = {**os.environ, "LMC_KERNELS": variant}
+                options = ["-7", "-q", "-T", threads, str(source), "-o", str(small)]
+                run(["compress", *options], environment)
+                files[variant, threads] = small.read_bytes()
+                run(["test", "-q", str(small)], {**os.environ, "LMC_KERNELS": kernel_names()[-1]})
+                tell(
+                    file=Path(path).name,
+                    bytes=len(data),
+                    variant=variant,
+                    threads=int(threads),
+                    tokens=tokens,
+                    decoded_by=kernel_names()[-1],
+                    sha256=digest(files[variant, threads]),
+                )
+        tell(
+            equal=len(set(files.values())) == 1,
+            tokens_coded=tokens * len(files),
+            tokens_decoded=tokens * len(files),
+        )
+
+
+def start(path: str) -> None:
+    for level, count in ((2, 1024), (9, 1024)):
+        data = Path(path).read_bytes()[:count]
+        with tempfile.TemporaryDirectory() as folder:
+            source, small, back = (Path(folder) / name for name in ("a", "a.lmc", "b"))
+            source.write_bytes(data)
+            pack = ["compress", f"-{level}", "-qf", str(source), "-o", str(small)]
+            unpack = ["decompress", "-qf", str(small), "-o", str(back)]
+            there = [run(pack)[0] for _ in range(5)]
+            here = [run(unpack)[0] for _ in range(5)]
+            tell(
+                **machine(),
+                bytes=count,
+                level=level,
+                compress_s=round(statistics.median(there), 3),
+                decompress_s=round(statistics.median(here), 3),
+                lmc_bytes=small.stat().st_size,
+            )
+    helps = []
+    for _ in range(5):
+        began = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "lmc", "--help"], stdout=subprocess.DEVNULL, check=True
+        )
+        helps.append(time.perf_counter() - began)
+    tell(help_s=round(statistics.median(helps), 3))
+
+
+def main(arguments: list[str]) -> None:
+    match arguments:
+        case ["sizes", level, *paths]:
+            sizes(int(level), paths)
+        case ["classics", *folders]:
+            classics(folders)
+        case ["speed", level, path, count]:
+            speed(int(level), path, int(count))
+        case ["lanes", path, count, *numbers]:
+            lanes(path, int(count), [int(n) for n in numbers])
+        case ["exact", path, count]:
+            exact(path, int(count))
+        case ["start", path]:
+            start(path)
+        case _:
+            raise SystemExit(__doc__)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,111 @@
+"""The C++ kernels, typed."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+# ---- the network (bind_network.cpp) ----
+
+def kernel_names() -> list[str]: ...
+
+class Network:
+    def __init__(
+        self,
+        tensors: Mapping[str, NDArray[Any]],
+        config: Mapping[str, Any],
+        threads: int = 0,
+        variant: str = "",
+    ) -> None: ...
+    @overload
+    def forward(
+        self,
+        cache: Cache,
+        lane: NDArray[np.int32],
+        token: NDArray[np.int32],
+        logits: Literal[True] | NDArray[np.int32] = True,
+    ) -> NDArray[np.int32]: ...
+    @overload
+    def forward(
+        self,
+        cache: Cache,
+        lane: NDArray[np.int32],
+        token: NDArray[np.int32],
+        logits: Literal[False],
+    ) -> None: ...
+    @property
+    def variant(self) -> str: ...
+    @property
+    def vocab(self) -> int: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+
+class Cache:
+    def __init__(
+        self, network: Network, lanes: int, window: int, anchor: int = 0, chunk: int = 128
+    ) -> None: ...
+    def length(self, lane: int) -> int: ...
+    def rewind(self, lane: int, tokens: int) -> None: ...
+    @property
+    def lanes(self) -> int: ...
+    @property
+    def window(self) -> int: ...
+    @property
+    def anchor(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+
+# ---- the coder (bind_coder.cpp) ----
+
+def encode_bits(bits: NDArray[np.uint8], p: NDArray[np.uint32]) -> bytes: ...
+def encode_words(bits: NDArray[np.uint8], p: NDArray[np.uint32]) -> NDArray[np.uint32]: ...
+def decode_bits(payload: bytes, p: NDArray[np.uint32]) -> NDArray[np.uint8]: ...
+
+# ---- the text codec (bind_text.cpp) ----
+
+class Damaged(ValueError): ...
+
+class Vocabulary:
+    def __init__(self, bytes: NDArray[Any], offsets: NDArray[Any]) -> None: ...
+    def __len__(self) -> int: ...
+
+class Bias:
+    def __init__(self, vocabulary: int) -> None: ...
+    def learn(self, logits: NDArray[np.int32], token: int) -> None: ...
+    @property
+    def values(self) -> NDArray[np.int32]: ...
+
+def token_weights(
+    logits: NDArray[np.int32], bias: NDArray[np.int32] | None = None
+) -> NDArray[np.uint32]: ...
+def mixer_bytes(profile: int, size: int) -> int: ...
+def encode_bytes(
+    profile: int, data: bytes, progress: Callable[[int], object] | None = None
+) -> bytes: ...
+def decode_bytes(
+    profile: int, payload: bytes, size: int, progress: Callable[[int], object] | None = None
+) -> bytes: ...
+def encode_network(
+    network: Network,
+    vocabulary: Vocabulary,
+    lanes: int,
+    window: int,
+    anchor: int,
+    size: int,
+    tokens: NDArray[np.int32],
+    counts: NDArray[np.uint32],
+    progress: Callable[[int], object] | None = None,
+) -> bytes: ...
+def decode_network(
+    network: Network,
+    vocabulary: Vocabulary,
+    lanes: int,
+    window: int,
+    anchor: int,
+    size: int,
+    payload: bytes,
+    progress: Callable[[int], object] | None = None,
+) -> bytes: ...
