@@ -15,7 +15,7 @@ from lmc.kernels import _native
 
 
 def measure(data: bytes, profile: int) -> dict[str, float]:
-    """Bytes of the coded stream, and seconds each way; RuntimeError if the data does not come back."""
+    """Bytes of the coded stream, and seconds each way; RuntimeError unless it comes back."""
     started = process_time()
     payload = _native.encode_bytes(profile, data)
     encoded = process_time()

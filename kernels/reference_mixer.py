@@ -63,7 +63,7 @@ def _log_mantissa() -> list[int]:
 
 
 _FINE = _fine_squash()
-SQUASH = _FINE[::16] + [_FINE[-1]]
+SQUASH = [*_FINE[::16], _FINE[-1]]
 STRETCH = _stretch(_FINE)
 LOG_MANTISSA = _log_mantissa()
 RECIPROCAL = [131072 // (2 * n + 3) for n in range(1023)] + [0]
@@ -82,7 +82,8 @@ def history_after(history: History, bit: int) -> History:
     else:
         exact, last = False, bit
         if other > 2:
-            other = next(v for least, v in ((24, 6), (12, 5), (6, 4), (3, 3), (2, 2)) if other > least)
+            shorter = ((24, 6), (12, 5), (6, 4), (3, 3), (2, 2))
+            other = next(v for above, v in shorter if other > above)
         same = min(same, (48, 30, 12, 7, 5, 5, 5)[min(other, 6)])
     return (other, same, last, exact) if bit else (same, other, last, exact)
 
@@ -155,11 +156,31 @@ def fit(wanted: int, least: int, most: int) -> int:
 
 # --- plans ----------------------------------------------------------------------------------
 
-CONTEXTS = (
-    "order0 order1 order2 order3 order4 order5 order6 word word_pair word_skip sparse13 sparse23 "
-    "sparse24 sparse34 above record1 record2 record_column indirect1 indirect2 expected classes "
-    "token_pair"
-).split()
+CONTEXTS = [
+    "order0",
+    "order1",
+    "order2",
+    "order3",
+    "order4",
+    "order5",
+    "order6",
+    "word",
+    "word_pair",
+    "word_skip",
+    "sparse13",
+    "sparse23",
+    "sparse24",
+    "sparse34",
+    "above",
+    "record1",
+    "record2",
+    "record_column",
+    "indirect1",
+    "indirect2",
+    "expected",
+    "classes",
+    "token_pair",
+]
 
 
 @dataclass(frozen=True)
@@ -177,19 +198,56 @@ class Plan:
     log2_slots: int
 
 
-_TEXT = (
-    "order2 order3 order4 order6 word word_pair word_skip above indirect2 expected classes order0"
-).split()
-_BINARY = (
-    "order1 order2 order3 order6 sparse23 sparse34 sparse13 record2 record_column classes expected "
-    "order0"
-).split()
-_BESIDE = "order2 order4 order6 word_pair token_pair expected classes above indirect2".split()
+_TEXT = [
+    "order2",
+    "order3",
+    "order4",
+    "order6",
+    "word",
+    "word_pair",
+    "word_skip",
+    "above",
+    "indirect2",
+    "expected",
+    "classes",
+    "order0",
+]
+_BINARY = [
+    "order1",
+    "order2",
+    "order3",
+    "order6",
+    "sparse23",
+    "sparse34",
+    "sparse13",
+    "record2",
+    "record_column",
+    "classes",
+    "expected",
+    "order0",
+]
+_BESIDE = [
+    "order2",
+    "order4",
+    "order6",
+    "word_pair",
+    "token_pair",
+    "expected",
+    "classes",
+    "above",
+    "indirect2",
+]
 PLANS = {
     (1, False): Plan(
-        "order2 order3 order4 order6 word".split(),
-        "order2 order3 order4 record2 sparse23".split(),
-        3, [6], ["match", "partial"], (21, 10), 1, 8, 22,
+        ["order2", "order3", "order4", "order6", "word"],
+        ["order2", "order3", "order4", "record2", "sparse23"],
+        3,
+        [6],
+        ["match", "partial"],
+        (21, 10),
+        1,
+        8,
+        22,
     ),
     (2, False): Plan(
         _TEXT, _BINARY, 4, [12, 5], ["match", "partial", "classes", "one"], (21, 10), 2, 12, 23
@@ -197,13 +255,26 @@ PLANS = {
     (3, False): Plan(
         [*_TEXT, "order5", "indirect1", "record2", "sparse23"],
         [*_BINARY, "record1", "sparse24", "order4", "indirect2"],
-        4, [16, 5], ["match", "partial", "order1", "classes", "one"], (21, 10), 2, 16, 24,
+        4,
+        [16, 5],
+        ["match", "partial", "order1", "classes", "one"],
+        (21, 10),
+        2,
+        16,
+        24,
     ),
     (0, True): Plan(
-        _BESIDE, _BESIDE, 3, [16, 5],
-        ["match", "partial", "order1", "loss", "classes", "one"], (24, 12), 2, 12, 22,
+        _BESIDE,
+        _BESIDE,
+        3,
+        [16, 5],
+        ["match", "partial", "order1", "loss", "classes", "one"],
+        (24, 12),
+        2,
+        12,
+        22,
     ),
-}  # fmt: skip
+}
 
 # --- parts ----------------------------------------------------------------------------------
 
@@ -260,9 +331,7 @@ class Mixer:
     def select(self, selected: Iterable[int], final_context: int) -> None:
         self.chosen = list(enumerate(selected))
         self.w = [self.weights.setdefault(c, list(self.first)) for c in self.chosen]
-        self.final = self.finals.setdefault(
-            final_context, [65536 // self.sets] * self.sets
-        )
+        self.final = self.finals.setdefault(final_context, [65536 // self.sets] * self.sets)
         common = self.counts.get(self.chosen[-1], 0)
         for s, c in enumerate(self.chosen[:-1]):
             if common and not self.counts.get(c, 0):
@@ -420,7 +489,8 @@ class ByteMixer:
         self.buffer = bytearray(size)
         starts = [0, *ends[:-1]]
         self.lanes = [
-            Lane(s, e, s, [Match() for _ in plan.lengths]) for s, e in zip(starts, ends, strict=True)
+            Lane(start, end, start, [Match() for _ in plan.lengths])
+            for start, end in zip(starts, ends, strict=True)
         ]
         self.table = HistoryTable(fit(size * contexts // 2, 10, plan.log2_slots))
         self.history_maps = [

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from lmc.kernels import _native, reference_mixer
 
 TEXT = (
@@ -103,7 +104,7 @@ def test_lanes_that_start_together_do_not_look_ahead() -> None:
     first = token_script([TEXT[:60]], 5)
     ends = [60, 60 + len(TEXT)]
     alone = _native.mixer_replay(3, True, ends, first)
-    both = _native.mixer_replay(3, True, ends, first + [(0, 1, 0, 0)])
+    both = _native.mixer_replay(3, True, ends, [*first, (0, 1, 0, 0)])
     assert alone == both
 
 
@@ -173,10 +174,10 @@ def test_wrong_steps_are_refused() -> None:
         [(9, 0, 0, 0)],
         byte_script(b"ab"),
     ):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=r"a bit|a lane|no such kind"):
             _native.mixer_replay(2, False, [1], script)
     for ends in ([], [3, 2]):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="lane"):
             _native.mixer_replay(2, False, ends, [])
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="profile"):
         _native.mixer_replay(4, False, [1], [])
