@@ -1,6 +1,6 @@
 """The C++ kernels, typed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -109,3 +109,14 @@ def decode_network(
     payload: bytes,
     progress: Callable[[int], object] | None = None,
 ) -> bytes: ...
+
+# ---- the mixer (bind_mixer.cpp) ----
+
+def mixer_replay(
+    profile: int,
+    network: bool,
+    ends: Sequence[int],
+    script: Sequence[tuple[int, int, int, int]],
+    scalar: bool = False,
+) -> list[int]: ...
+def byte_code_length(data: bytes, profile: int) -> float: ...

@@ -75,7 +75,7 @@ def _balance(hidden: Tensor, down: Tensor) -> list[int]:
         a, b = h / f, w * f
         noise = (weight * (a.amax(1) * b.sum() + b.amax(1).sum() * a.sum(1))).sum()
         adam.zero_grad()
-        noise.log().backward()  # type: ignore[no-untyped-call]
+        noise.log().backward()
         adam.step()
     steps = (log.detach() - log.detach().median()) / math.log(2) * BALANCE_STEPS
     return [int(step) for step in steps.round().tolist()]

@@ -16,10 +16,12 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <stdexcept>
 #include <vector>
 
+#include "dispatch.hpp"
 #include "mixer_contexts.hpp"
 #include "mixer_counters.hpp"
 #include "mixer_match.hpp"
@@ -57,11 +59,14 @@ class PlannedMixer final : public Predictor {
   // Voices, and the network's two and a constant, in whole vectors.
   static constexpr int kVoices = kPlan.voices();
   static constexpr int kWidth = (kVoices + (kNetwork ? 3 : 0) + 7) / 8 * 8;
+  // Beside a network the distances from 1/2 add nothing (measured), and are left out.
+  static constexpr int kInputs = kNetwork ? kWidth : 2 * kWidth;
+  static_assert(kInputs % 16 == 0, "whole vectors");
 
  public:
-  explicit PlannedMixer(const std::vector<uint32_t>& ends)
+  explicit PlannedMixer(const std::vector<uint32_t>& ends, bool avx2 = use_avx2())
       : t_(tables()),
-        avx2_(use_avx2()),
+        avx2_(avx2),
         size_(checked_size(ends)),
         buffer_(size_ + 1),
         histories_(fit(uint64_t{size_} * kContexts / 2, 10, kPlan.log2_slots)),
@@ -121,6 +126,7 @@ class PlannedMixer final : public Predictor {
     ready_ = false;
   }
 
+  uint32_t predict_bit() { return predict_bit({}); }
   uint32_t predict_bit(const NetworkInput& net) override {
     if (!ready_) {
       if (bit_ < 4) find_slots(0, 0);
@@ -171,7 +177,7 @@ class PlannedMixer final : public Predictor {
   }
   // With a network, its two inputs have 0.45 each; without, each history 0.3 and each match 0.25.
   static std::vector<int32_t> first_weights() {
-    std::vector<int32_t> w(2 * kWidth, 0);
+    std::vector<int32_t> w(kInputs, 0);
     for (size_t i = 0; i < 2; ++i)
       if (kNetwork) w[kVoices + i] = 29491;
     for (size_t i = 0; i < kContexts + kPlan.matches; ++i)
@@ -402,7 +408,7 @@ class PlannedMixer final : public Predictor {
   ZeroedArray<Adaptive> order0_, order1_;
   std::vector<MatchModel> matches_;
   ZeroedArray<Adaptive> match_maps_;  // [model][length bucket][misses]
-  Mixer<kPlan.sets, 2 * kWidth> mixer_;
+  Mixer<kPlan.sets, kInputs, kPlan.final_shift, kPlan.last_shift> mixer_;
   int refine_bits_[2];
   ProbabilityMap refine_[2];
   std::vector<uint16_t> follow1_, follow2_;  // the last two bytes that followed one, two bytes
@@ -432,11 +438,11 @@ class ByteMixer {
   // ends: where each lane's part of the buffer ends, not falling; the last one
   // is the size of the buffer. Throws std::invalid_argument. With a network
   // there is one plan for all profiles.
-  ByteMixer(Profile profile, bool network, const std::vector<uint32_t>& ends) {
-    if (network) m_ = std::make_unique<PlannedMixer<Profile::strong, true>>(ends);
-    else if (profile == Profile::fast) m_ = std::make_unique<PlannedMixer<Profile::fast, false>>(ends);
-    else if (profile == Profile::normal) m_ = std::make_unique<PlannedMixer<Profile::normal, false>>(ends);
-    else m_ = std::make_unique<PlannedMixer<Profile::strong, false>>(ends);
+  ByteMixer(Profile profile, bool network, const std::vector<uint32_t>& ends, bool avx2 = use_avx2()) {
+    if (network) m_ = std::make_unique<PlannedMixer<Profile::strong, true>>(ends, avx2);
+    else if (profile == Profile::fast) m_ = std::make_unique<PlannedMixer<Profile::fast, false>>(ends, avx2);
+    else if (profile == Profile::normal) m_ = std::make_unique<PlannedMixer<Profile::normal, false>>(ends, avx2);
+    else m_ = std::make_unique<PlannedMixer<Profile::strong, false>>(ends, avx2);
   }
   const uint8_t* buffer() const { return m_->buffer(); }
   void begin_byte(uint32_t lane, bool inside) { m_->begin_byte(lane, inside); }
@@ -451,41 +457,47 @@ class ByteMixer {
   std::unique_ptr<Predictor> m_;
 };
 
-// Codes `size` bytes with one lane; Coder offers encode(bit, probability of a one).
-template <Profile kProfile, typename Coder>
-void encode_planned(const uint8_t* data, size_t size, Coder& coder) {
-  PlannedMixer<kProfile, false> m({static_cast<uint32_t>(size)});
-  for (size_t i = 0; i < size; ++i) {
-    m.begin_byte(0, false);
-    for (int k = 7; k >= 0; --k) {
-      const int bit = data[i] >> k & 1;
-      coder.encode(bit, m.predict_bit({}));
-      m.update_bit(bit);
-    }
+// Calls f with the mixer of a profile, whose type it then knows: faster than
+// ByteMixer where a bit costs a fraction of a microsecond. One lane.
+template <typename F>
+auto with_bytes_mixer(Profile profile, uint32_t size, F&& f) {
+  if (profile == Profile::fast) {
+    auto m = std::make_unique<PlannedMixer<Profile::fast, false>>(std::vector<uint32_t>{size});
+    return f(*m);
   }
+  if (profile == Profile::normal) {
+    auto m = std::make_unique<PlannedMixer<Profile::normal, false>>(std::vector<uint32_t>{size});
+    return f(*m);
+  }
+  auto m = std::make_unique<PlannedMixer<Profile::strong, false>>(std::vector<uint32_t>{size});
+  return f(*m);
 }
+
+// Codes `size` bytes; Coder offers encode(bit, probability of a one).
 template <typename Coder>
-void encode_bytes(Profile profile, const uint8_t* data, size_t size, Coder& coder) {
-  if (profile == Profile::fast) encode_planned<Profile::fast>(data, size, coder);
-  else if (profile == Profile::normal) encode_planned<Profile::normal>(data, size, coder);
-  else encode_planned<Profile::strong>(data, size, coder);
+void encode_bytes(Profile profile, const uint8_t* data, uint32_t size, Coder& coder) {
+  with_bytes_mixer(profile, size, [&](auto& m) {
+    for (uint32_t i = 0; i < size; ++i) {
+      m.begin_byte(0, false);
+      for (int k = 7; k >= 0; --k) {
+        const int bit = data[i] >> k & 1;
+        coder.encode(bit, m.predict_bit());
+        m.update_bit(bit);
+      }
+    }
+  });
 }
 
 // Coder offers decode(probability of a one) -> bit.
-template <Profile kProfile, typename Coder>
-void decode_planned(uint8_t* data, size_t size, Coder& coder) {
-  PlannedMixer<kProfile, false> m({static_cast<uint32_t>(size)});
-  for (size_t i = 0; i < size; ++i) {
-    m.begin_byte(0, false);
-    for (int k = 0; k < 8; ++k) m.update_bit(coder.decode(m.predict_bit({})));
-    data[i] = m.buffer()[i];
-  }
-}
 template <typename Coder>
-void decode_bytes(Profile profile, uint8_t* data, size_t size, Coder& coder) {
-  if (profile == Profile::fast) decode_planned<Profile::fast>(data, size, coder);
-  else if (profile == Profile::normal) decode_planned<Profile::normal>(data, size, coder);
-  else decode_planned<Profile::strong>(data, size, coder);
+void decode_bytes(Profile profile, uint8_t* data, uint32_t size, Coder& coder) {
+  with_bytes_mixer(profile, size, [&](auto& m) {
+    for (uint32_t i = 0; i < size; ++i) {
+      m.begin_byte(0, false);
+      for (int k = 0; k < 8; ++k) m.update_bit(coder.decode(m.predict_bit()));
+    }
+    std::memcpy(data, m.buffer(), size);
+  });
 }
 
 }  // namespace lmc::mixer

@@ -33,6 +33,7 @@ struct Plan {
   uint32_t lengths[kMaxMatches];  // shortest lengths of the match models, longest first
   int sets;
   Select set[kMaxSets];           // weight sets; the last one lends its weights to the others' new vectors
+  int final_shift, last_shift;    // learning rates of the final mixer and of the last set
   int refinements;                // probability maps: by order 1, and also by order 3
   int log2_refine;                // most contexts of the second map
   int log2_slots;                 // most slots of the history table
@@ -47,13 +48,13 @@ constexpr Plan plan_of(Profile profile, bool network) {
   constexpr Plan fast{5,
                       {C::order2, C::order3, C::order4, C::order6, C::word},
                       {C::order2, C::order3, C::order4, C::record2, C::sparse23},
-                      3, 1, {6}, 2, {S::match, S::partial}, 1, 8, 22};
+                      3, 1, {6}, 2, {S::match, S::partial}, 21, 10, 1, 8, 22};
   constexpr Plan normal{12,
                         {C::order2, C::order3, C::order4, C::order6, C::word, C::word_pair, C::word_skip, C::above,
                          C::indirect2, C::expected, C::classes, C::order0},
                         {C::order1, C::order2, C::order3, C::order6, C::sparse23, C::sparse34, C::sparse13,
                          C::record2, C::record_column, C::classes, C::expected, C::order0},
-                        4, 2, {12, 5}, 4, {S::match, S::partial, S::classes, S::one}, 2, 12, 23};
+                        4, 2, {12, 5}, 4, {S::match, S::partial, S::classes, S::one}, 21, 10, 2, 12, 23};
   constexpr Plan strong{16,
                         {C::order2, C::order3, C::order4, C::order6, C::word, C::word_pair, C::word_skip, C::above,
                          C::indirect2, C::expected, C::classes, C::order0, C::order5, C::indirect1, C::record2,
@@ -61,14 +62,14 @@ constexpr Plan plan_of(Profile profile, bool network) {
                         {C::order1, C::order2, C::order3, C::order6, C::sparse23, C::sparse34, C::sparse13,
                          C::record2, C::record_column, C::classes, C::expected, C::order0, C::record1, C::sparse24,
                          C::order4, C::indirect2},
-                        4, 2, {16, 5}, 5, {S::match, S::partial, S::order1, S::classes, S::one}, 2, 16, 24};
+                        4, 2, {16, 5}, 5, {S::match, S::partial, S::order1, S::classes, S::one}, 21, 10, 2, 16, 24};
   constexpr Plan mixed{9,
                        {C::order2, C::order4, C::order6, C::word_pair, C::token_pair, C::expected, C::classes,
                         C::above, C::indirect2},
                        {C::order2, C::order4, C::order6, C::word_pair, C::token_pair, C::expected, C::classes,
                         C::above, C::indirect2},
                        3, 2, {16, 5}, 6,
-                       {S::match, S::partial, S::order1, S::loss, S::classes, S::one}, 2, 12, 22};
+                       {S::match, S::partial, S::order1, S::loss, S::classes, S::one}, 24, 12, 2, 12, 22};
   return network ? mixed : profile == Profile::fast ? fast : profile == Profile::normal ? normal : strong;
 }
 

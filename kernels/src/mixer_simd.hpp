@@ -2,8 +2,6 @@
 // definition) and for AVX2. Both give the same integers.
 #pragma once
 #include <cstdint>
-#include <cstdlib>
-#include <cstring>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -143,15 +141,5 @@ void dots_avx2(const int32_t* const* w, const int16_t* x, int32_t* logits) { dot
 template <int S, int N>
 void trains_avx2(int32_t* const* w, const int16_t* x, const int32_t* gains) { trains_scalar<S, N>(w, x, gains); }
 #endif
-
-// LMC_KERNELS=scalar forces the plain loops.
-inline bool use_avx2() {
-#if defined(__x86_64__)
-  const char* forced = std::getenv("LMC_KERNELS");
-  return __builtin_cpu_supports("avx2") && !(forced && std::strcmp(forced, "scalar") == 0);
-#else
-  return false;
-#endif
-}
 
 }  // namespace lmc::mixer

@@ -14,8 +14,8 @@
 
 namespace lmc::mixer {
 
-// S sets over N inputs (a multiple of 16).
-template <int S, int N>
+// S sets over N inputs (a multiple of 16). The shifts slow the final mixer and the last set.
+template <int S, int N, int kFinalShift, int kLastShift>
 class Mixer {
  public:
   static constexpr uint16_t kInherited = 5;    // most of the count that a first use takes over
@@ -73,12 +73,13 @@ class Mixer {
     int32_t gains[S];
     for (int s = 0; s < S; ++s) {
       const int32_t logit = logit_[s];
-      // (logit / 2^12) (error / 2^16) 2^16 / 2^9: learning rate 1/512
-      final[s] += static_cast<int32_t>((int64_t{logit} * error + (1 << 20)) >> 21);
+      // (logit / 2^12) (error / 2^16) 2^16 times the learning rate, 2^(12 - shift)
+      const int32_t moved = final[s] + static_cast<int32_t>((int64_t{logit} * error + (1 << (kFinalShift - 1))) >> kFinalShift);
+      final[s] = moved > kWeightLimit ? kWeightLimit : moved < -kWeightLimit ? -kWeightLimit : moved;
       uint16_t& n = counts_[chosen_[s]];
       int32_t miss = target - static_cast<int32_t>(squash24(t, logit) >> 8);
       if (miss < kNegligible && miss > -kNegligible) miss = 0;
-      gains[s] = (miss * t.rate[n]) >> 10;
+      gains[s] = (miss * t.rate[n]) >> (s == S - 1 ? kLastShift : 10);
       n = static_cast<uint16_t>(n + (n < 1023));
     }
     (avx2 ? trains_avx2<S, N> : trains_scalar<S, N>)(w_, x, gains);

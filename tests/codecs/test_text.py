@@ -133,15 +133,7 @@ def test_levels_without_a_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         text.plan(Settings(level=2, model="nobody"))
 
 
-@pytest.fixture
-def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "models").mkdir()
-    tiny = (ROOT / "tests" / "golden" / "tiny.safetensors").read_bytes()
-    (tmp_path / "models" / "tiny.safetensors").write_bytes(tiny)
-    monkeypatch.setenv("LMC_HOME", str(tmp_path))
-
-
-@pytest.mark.usefixtures("installed")
+@pytest.mark.usefixtures("tiny_home")
 def test_a_mode_for_each_run() -> None:
     prose, rubbish = PROSE * 30, noise(3 * text.BLOCK)
     data = prose[: 2 * text.BLOCK] + rubbish + prose[: 2 * text.BLOCK]
@@ -151,7 +143,7 @@ def test_a_mode_for_each_run() -> None:
     assert text.encode_frame(prose[:500], Settings(level=9)).method == NETWORK
 
 
-@pytest.mark.usefixtures("installed")
+@pytest.mark.usefixtures("tiny_home")
 def test_the_plan_covers_its_frames() -> None:
     for level in (1, 2, 7, 9):
         choice = Settings(level=level)

@@ -10,6 +10,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from lmc import compress
+from lmc.codecs import text
+from lmc.codecs.base import Frame
 from lmc.container import (
     FRAME,
     USER,
@@ -25,10 +27,16 @@ from lmc.container import (
     write_header,
     write_skippable,
 )
+from lmc.models.modelfile import read
 
 HERE = Path(__file__).parent
 TEXT = b"The same bytes out.\n"
 MODEL = bytes.fromhex("00112233445566ff")  # of no model there is
+PROSE = (
+    b"In the beginning the hen and the fox shared a thing: the thin end of an island.\n"
+    b"And then the rain came in, and in, and the hen said: 0x1F rings of rain, and another thing!\n"
+    + "Ein Käfig ging einen Vogel suchen.\n".encode()
+) * 3 + bytes(range(0, 256, 5))
 
 
 def stored(content: bytes, method: int = 0, params: bytes = b"") -> Description:
@@ -47,6 +55,20 @@ def long(*blocks: tuple[bytes, int, int], memory: int = 0, index: bytes | None =
         out += block
         entries += index_entry(len(block), size, check)
     return out + write_end(entries if index is None else index)
+
+
+def coded(encoded: Frame, content: bytes) -> bytes:
+    """A short member of a frame of the text codec."""
+    check = content_check(content)
+    payload = encoded.payload
+    about = Description(len(content), encoded.method, encoded.params, len(payload), check)
+    return write_header(Header(False, encoded.memory, encoded.model, about)) + payload
+
+
+def network(lanes: int, window: int, anchor: int) -> bytes:
+    """PROSE in a network frame of the model that make_model.py makes."""
+    tiny = read(HERE / "tiny.safetensors")
+    return coded(text.encode_network(PROSE, tiny, text.Layout(lanes, window, anchor), 1), PROSE)
 
 
 def frame(content: bytes) -> tuple[bytes, int, int]:
@@ -241,6 +263,21 @@ def cases() -> list[tuple[str, str, str, bytes]]:
             "ModelMissing: 00112233445566ff",
             "a model that does not exist",
             short(TEXT, 0, MODEL),
+        ),
+        *(
+            (f"good-{name}", good(PROSE), why, coded(text.encode_bytes(PROSE, method), PROSE))
+            for name, method, why in (
+                ("bytes-fast", text.FAST, "method 1"),
+                ("bytes-normal", text.NORMAL, "method 2"),
+                ("bytes-strong", text.STRONG, "method 3"),
+            )
+        ),
+        ("good-network", good(PROSE), "method 4, with the model tiny", network(1, 64, 4)),
+        (
+            "good-network-lanes",
+            good(PROSE),
+            "method 4 with 3 lanes and an anchor",
+            network(3, 32, 9),
         ),
     ]
 

@@ -70,7 +70,8 @@ def tensors() -> dict[str, Any]:
 def tokens() -> dict[str, Any]:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     bpe = models.BPE(
-        {w: i for i, w in enumerate(alphabet + WORDS)}, [tuple(m.split()) for m in MERGES]
+        {w: i for i, w in enumerate(alphabet + WORDS)},
+        [(m.split()[0], m.split()[1]) for m in MERGES],
     )
     tokenizer = Tokenizer(bpe)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -17,6 +17,9 @@ HERE = Path(__file__).parent
 ROWS = dict(re.findall(r"^\| ([a-z0-9-]+) \| `([^`]+)` \|", (HERE / "README.md").read_text(), re.M))
 
 
+pytestmark = pytest.mark.usefixtures("tiny_home")
+
+
 def in_pieces(data: bytes) -> bytes:
     decompressor = lmc.Decompressor()
     out = b""

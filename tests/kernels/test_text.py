@@ -11,7 +11,9 @@ from lmc.kernels import _native, reference_text
 
 
 def some_logits(rng: np.random.Generator, n: int) -> np.ndarray:
-    logits = (rng.standard_normal(n) * rng.choice([0.1, 3, 40]) * 65536).astype(np.int32)
+    logits: np.ndarray = (rng.standard_normal(n) * rng.choice([0.1, 3, 40]) * 65536).astype(
+        np.int32
+    )
     if rng.random() < 0.3:
         logits[rng.integers(0, n)] += 1 << 24
     return logits

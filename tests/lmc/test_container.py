@@ -108,6 +108,7 @@ def test_varints_have_one_form(text: str) -> None:
         parse_block(write_block(0x80, fields))
 
 
+@pytest.mark.usefixtures("tiny_home")
 @pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
 def test_every_truncation_is_found(path: Path) -> None:
     data = path.read_bytes()
@@ -123,6 +124,7 @@ def test_every_truncation_is_found(path: Path) -> None:
     assert ends == (3 if path.stem == "good-concatenated" else 0)
 
 
+@pytest.mark.usefixtures("tiny_home")
 @pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
 def test_every_flipped_bit_is_found(path: Path) -> None:
     data = path.read_bytes()

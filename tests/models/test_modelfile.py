@@ -7,6 +7,7 @@ import random
 import struct
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,7 +103,7 @@ def test_newer_and_absurd_cards(made: tuple[Card, dict[str, np.ndarray]]) -> Non
     raw = json.loads(card.to_json())
     with pytest.raises(Unsupported):
         Card.from_json(json.dumps({**raw, "arithmetic": 2}))
-    for change in (
+    changes: tuple[dict[str, Any], ...] = (
         {"architecture": {**raw["architecture"], "dim": -3}},
         {"architecture": {**raw["architecture"], "layers": 1 << 39}},
         {"architecture": {**raw["architecture"], "heads": 5}},
@@ -110,7 +111,8 @@ def test_newer_and_absurd_cards(made: tuple[Card, dict[str, np.ndarray]]) -> Non
         {"identity": "00"},
         {"arithmetic": "1"},
         {"name": 3},
-    ):
+    )
+    for change in changes:
         with pytest.raises(Corrupt):
             Card.from_json(json.dumps({**raw, **change}))
     for nonsense in (None, "", "[]", "null", "[" * 100_000):
