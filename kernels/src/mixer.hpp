@@ -400,14 +400,14 @@ class PlannedMixer final : public Predictor {
   alignas(32) uint32_t values_[kWidth];  // of the voices, for the bit being coded; others stay neutral
   alignas(32) uint32_t limits_[kWidth];
   alignas(32) int16_t x_[2 * kWidth] = {};  // inputs: logits, then distances from 1/2
-  ZeroedArray<uint8_t> buffer_;
+  Buffer<uint8_t> buffer_;
   std::vector<Extent> extents_;
   std::vector<Lane> lanes_;
   HistoryTable histories_;
-  ZeroedArray<Adaptive> maps_;  // [binary][context][history]
-  ZeroedArray<Adaptive> order0_, order1_;
+  Buffer<Adaptive> maps_;  // [binary][context][history]
+  Buffer<Adaptive> order0_, order1_;
   std::vector<MatchModel> matches_;
-  ZeroedArray<Adaptive> match_maps_;  // [model][length bucket][misses]
+  Buffer<Adaptive> match_maps_;  // [model][length bucket][misses]
   Mixer<kPlan.sets, kInputs, kPlan.final_shift, kPlan.last_shift> mixer_;
   int refine_bits_[2];
   ProbabilityMap refine_[2];

@@ -3,15 +3,9 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
-#include <memory>
-#include <new>
-#include <vector>
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
 
+#include "buffer.hpp"
 #include "mixer_tables.hpp"
 
 namespace lmc::mixer {
@@ -30,37 +24,6 @@ struct Adaptive {
     q -= static_cast<uint32_t>(uint64_t{q} * t.reciprocal[n] >> 16);
     value = (q ^ mask) << 10 | (n + (n < limit));
   }
-};
-
-// Zeroed memory for the big tables, on huge pages where the system has them.
-template <typename T>
-class ZeroedArray {
- public:
-  explicit ZeroedArray(size_t count) : count_(count) {
-    const size_t bytes = (count * sizeof(T) + 63) / 64 * 64;
-    const size_t align = bytes >= (size_t{1} << 21) ? size_t{1} << 21 : 64;
-    data_.reset(static_cast<T*>(std::aligned_alloc(align, (bytes + align - 1) / align * align)));
-    if (!data_) throw std::bad_alloc();
-#ifdef __linux__
-    if (align > 64) madvise(data_.get(), (bytes + align - 1) / align * align, MADV_HUGEPAGE);
-#endif
-    std::memset(static_cast<void*>(data_.get()), 0, bytes);
-  }
-  T& operator[](size_t i) { return data_[i]; }
-  const T& operator[](size_t i) const { return data_[i]; }
-  T* data() { return data_.get(); }
-  const T* data() const { return data_.get(); }
-  void fill(T v) {
-    for (size_t i = 0; i < count_; ++i) data_[i] = v;
-  }
-  size_t size() const { return count_; }
-
- private:
-  struct Free {
-    void operator()(T* p) const { std::free(p); }
-  };
-  size_t count_;
-  std::unique_ptr<T[], Free> data_;
 };
 
 // Bit histories of half a byte under one context: 15 nodes of a binary tree
@@ -89,7 +52,7 @@ class HistoryTable {
   }
 
  private:
-  ZeroedArray<uint8_t> slots_;
+  Buffer<uint8_t> slots_;
   int shift_;
 };
 

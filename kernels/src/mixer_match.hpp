@@ -94,7 +94,7 @@ class MatchModel {
 
   uint32_t min_length_;
   int shift_;
-  ZeroedArray<uint32_t> heads_;  // position behind the hashed bytes, 0 = none
+  Buffer<uint32_t> heads_;  // position behind the hashed bytes, 0 = none
 };
 
 }  // namespace lmc::mixer

@@ -37,7 +37,7 @@ class ProbabilityMap {
 
  private:
   uint32_t limit_;
-  ZeroedArray<Adaptive> cells_;
+  Buffer<Adaptive> cells_;
   size_t chosen_ = 0;
 };
 

@@ -92,7 +92,7 @@ class Mixer {
     return sum;
   }
 
-  ZeroedArray<int32_t> weights_;
+  Buffer<int32_t> weights_;
   std::vector<uint16_t> counts_;
   std::vector<int32_t> final_weights_;
   size_t base_[S] = {};

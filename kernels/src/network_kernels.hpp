@@ -1,13 +1,13 @@
 // The table of kernels that each instruction set fills, and the data they work on.
 #pragma once
-#include <sys/mman.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <new>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "buffer.hpp"
 
 namespace lmc {
 
@@ -24,38 +24,6 @@ inline int round_up(int n, int to) { return (n + to - 1) / to * to; }
 inline int32_t mul31(int32_t a, int32_t b) {
   return static_cast<int32_t>((static_cast<int64_t>(a) * b) >> 31);
 }
-
-// Zeroed, page-aligned memory that costs nothing until it is touched.
-template <class T>
-class Buffer {
- public:
-  Buffer() = default;
-  explicit Buffer(size_t n) : size_(n) {
-    if (n == 0) return;
-    void* p = mmap(nullptr, n * sizeof(T), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED) throw std::bad_alloc();
-#ifdef MADV_HUGEPAGE
-    if (n * sizeof(T) > (size_t{8} << 20)) madvise(p, n * sizeof(T), MADV_HUGEPAGE);
-#endif
-    data_ = static_cast<T*>(p);
-  }
-  Buffer(Buffer&& o) noexcept : data_(o.data_), size_(o.size_) { o.data_ = nullptr; o.size_ = 0; }
-  Buffer& operator=(Buffer&& o) noexcept {
-    std::swap(data_, o.data_);
-    std::swap(size_, o.size_);
-    return *this;
-  }
-  ~Buffer() {
-    if (data_) munmap(data_, size_ * sizeof(T));
-  }
-  T* data() const { return data_; }
-  size_t size() const { return size_; }
-  T& operator[](size_t i) const { return data_[i]; }
-
- private:
-  T* data_ = nullptr;
-  size_t size_ = 0;
-};
 
 // Packs arrays into few large mappings, so that weights that are read in one stream lie in
 // huge pages, which single matrices are too small for.
