@@ -15,6 +15,7 @@ from lmc.container import Description, Header, content_check, write_header
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
+@pytest.mark.usefixtures("tiny_home")
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("good-*.lmc")), ids=lambda path: path.stem)
 def test_sizes_add_up(path: Path) -> None:
     data = path.read_bytes()
