@@ -82,25 +82,21 @@ std::vector<uint32_t> mixer_replay(int profile, bool network, const std::vector<
 
 struct Length {
   double bits = 0;
-  void encode(int bit, uint32_t p) {
+  int operator()(int bit, uint32_t p) {
     const double one = p / 16777216.0;
     bits -= std::log2(bit ? one : 1 - one);
+    return bit;
   }
 };
 
-template <typename Coder>
-void code(const py::bytes& data, int profile, Coder& coder) {
+double byte_code_length(const py::bytes& data, int profile) {
   const std::string_view view = data;
   check(view.size() < UINT32_MAX - 1, "too many bytes");
   const Profile p = profile_of(profile);
-  py::gil_scoped_release unlock;
-  lmc::mixer::encode_bytes(p, reinterpret_cast<const uint8_t*>(view.data()), static_cast<uint32_t>(view.size()),
-                           coder);
-}
-
-double byte_code_length(const py::bytes& data, int profile) {
   Length length;
-  code(data, profile, length);
+  py::gil_scoped_release unlock;
+  lmc::mixer::code_bytes(p, reinterpret_cast<const uint8_t*>(view.data()), nullptr,
+                         static_cast<uint32_t>(view.size()), length, [](uint32_t) {});
   return length.bits;
 }
 

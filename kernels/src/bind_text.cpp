@@ -76,32 +76,12 @@ void check_profile(int number) {
 
 using lmc::mixer::Profile;
 
-// Codes bytes: those of `data`, or, where that is null, unknown ones into `out`.
-template <Profile kProfile, class Bits>
-void code_planned(const uint8_t* data, uint8_t* out, size_t size, Bits& bits, Reporter& report) {
-  lmc::mixer::PlannedMixer<kProfile, false> mixer({static_cast<uint32_t>(size)});
-  for (size_t i = 0; i < size; ++i) {
-    mixer.begin_byte(0, false);
-    for (int k = 7; k >= 0; --k) {
-      const int known = data == nullptr ? 0 : data[i] >> k & 1;
-      mixer.update_bit(bits(known, mixer.predict_bit({})));
-    }
-    if ((i & (kReportBytes - 1)) == 0) report(i);
-  }
-  if (out != nullptr) std::copy_n(mixer.buffer(), size, out);
-}
-
 template <class Bits>
 void code_bytes(int profile, const uint8_t* data, uint8_t* out, size_t size, Bits& bits,
                 Reporter& report) {
   py::gil_scoped_release unlock;
-  if (profile == 1) {
-    code_planned<Profile::fast>(data, out, size, bits, report);
-  } else if (profile == 2) {
-    code_planned<Profile::normal>(data, out, size, bits, report);
-  } else {
-    code_planned<Profile::strong>(data, out, size, bits, report);
-  }
+  lmc::mixer::code_bytes(static_cast<Profile>(profile), data, out, static_cast<uint32_t>(size), bits,
+                         std::ref(report));
 }
 
 py::bytes encode_bytes(int profile, const py::buffer& data, const py::object& progress) {

@@ -18,7 +18,7 @@ class Buffer {
     void* p = mmap(nullptr, n * sizeof(T), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) throw std::bad_alloc();
 #ifdef MADV_HUGEPAGE
-    if (n * sizeof(T) > (size_t{8} << 20)) madvise(p, n * sizeof(T), MADV_HUGEPAGE);
+    if (n * sizeof(T) > (size_t{2} << 20)) madvise(p, n * sizeof(T), MADV_HUGEPAGE);
 #endif
     data_ = static_cast<T*>(p);
   }

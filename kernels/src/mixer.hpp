@@ -82,7 +82,7 @@ class PlannedMixer final : public Predictor {
         follow2_(65536) {
     for (int m = 0; m < kPlan.matches; ++m) matches_.emplace_back(fit(size_, 8, 22), kPlan.lengths[m]);
     for (int i = 0; i < kWidth; ++i) {
-      values_[i] = kFrozenHalf;
+      at_[i] = &silent_;
       limits_[i] = i < kContexts ? kHistoryLimit : kDirectLimit;
     }
     order0_.fill({1u << 31});
@@ -110,9 +110,26 @@ class PlannedMixer final : public Predictor {
     lane_->inside = inside;
     c0_ = node_ = 1;
     bit_ = 0;
-    make_contexts();
     ready_ = false;
-    load_lines(0);
+    part_ = 0;
+    begin_contexts();
+    for (int i = 0; i < kContexts; ++i)
+      if (kNetwork || plan_[i] != Ctx::expected) make_context(i);
+    if (!kNetwork) {
+      // The matches' memory loads last: it has been on its way while the rest was made.
+      advance_matches();
+      for (int i = 0; i < kContexts; ++i)
+        if (plan_[i] == Ctx::expected) make_context(i);
+    }
+    for (int m = 0; m < kPlan.matches; ++m) {
+      const MatchState& match = lane_->match[m];
+      const int misses = ones(match.misses) < 3 ? ones(match.misses) : 3;
+      const int bucket = static_cast<int>(length_bucket(match.length));
+      expected_[m] = match.expected;
+      match_cell_[m] = (m * 32 + bucket) * 4 + misses;
+      match_select_[m] = bucket / 4 * 4 + misses;
+    }
+    loss_ = lane_->losses.select();
   }
 
   uint32_t predict_end(const NetworkInput& net) override {
@@ -190,76 +207,72 @@ class PlannedMixer final : public Predictor {
     return distance > 0 && distance <= extent_->limit - extent_->start ? buffer_[extent_->limit - distance] : 0;
   }
 
-  void make_contexts() {
+  void begin_contexts() {
     const Lane& l = *lane_;
-    const uint32_t index = extent_->limit - extent_->start;
+    index_ = extent_->limit - extent_->start;
+    column_ = index_ - l.line_start;
+    above_ = l.line_start - l.above_start > column_ ? back(l.line_start - l.above_start) : 0;
+    record_ = uint64_t{l.strides.stride} << 32 | back(l.strides.stride) << 8;
+    binary_ = l.control > kBinary;
+    plan_ = binary_ ? kPlan.binary : kPlan.text;
+  }
+
+  // The hash of a context, whose histories start loading.
+  void make_context(int i) {
+    const Lane& l = *lane_;
     const uint64_t c8 = l.c8;
     const uint32_t c1 = c8 & 255;
-    const uint32_t column = index - l.line_start;
-    const uint32_t above = l.line_start - l.above_start > column ? back(l.line_start - l.above_start) : 0;
     const uint32_t stride = l.strides.stride;
-    const uint64_t record = uint64_t{stride} << 32 | back(stride) << 8;
     const uint32_t first = l.word ? 0 : c1;  // between words: the byte before instead
-    binary_ = l.control > kBinary;
-    const Ctx* plan = binary_ ? kPlan.binary : kPlan.text;
-    for (int i = 0; i < kContexts; ++i) {
-      const Ctx context = plan[i];
-      uint64_t v = 0;
-      switch (context) {
-        case Ctx::order0: break;
-        case Ctx::order1: v = c1; break;
-        case Ctx::order2: v = c8 & 0xffff; break;
-        case Ctx::order3: v = c8 & 0xffffff; break;
-        case Ctx::order4: v = c8 & 0xffffffff; break;
-        case Ctx::order5: v = c8 & 0xffffffffff; break;
-        case Ctx::order6: v = c8 & 0xffffffffffff; break;
-        case Ctx::word: v = uint64_t{l.word} << 8 | first; break;
-        case Ctx::word_pair: v = (uint64_t{l.word} << 32 | l.word1) * 3 + first; break;
-        case Ctx::word_skip: v = (uint64_t{l.word} << 32 | l.word2) * 5 + first; break;
-        case Ctx::sparse13: v = c8 & 0xff00ff; break;
-        case Ctx::sparse23: v = c8 & 0xffff00; break;
-        case Ctx::sparse24: v = c8 & 0xff00ff00; break;
-        case Ctx::sparse34: v = c8 & 0xffff0000; break;
-        case Ctx::above: v = above << 16 | c1 << 8 | (column < 255 ? column : 255); break;
-        case Ctx::record1: v = record | c1; break;
-        case Ctx::record2: v = record | (stride ? back(2 * stride) : 0); break;
-        case Ctx::record_column: v = uint64_t{stride} << 32 | (stride ? index % stride : 0) << 8 | back(stride); break;
-        case Ctx::indirect1: v = c1 << 16 | follow1_[c1]; break;
-        case Ctx::indirect2: v = (c8 & 0xffff) << 16 | follow2_[c8 & 0xffff]; break;
-        case Ctx::expected: {
-          const MatchState& m = l.match[0].expected >= 0 ? l.match[0] : l.match[kPlan.matches - 1];
-          if (m.expected >= 0) v = (static_cast<uint32_t>(m.expected) + 1) << 8 | length_bucket(m.length);
-          v = v << 8 | c1;
-          break;
-        }
-        case Ctx::classes: v = l.classes; break;
-        case Ctx::token_pair: v = (uint64_t{l.token} << 32 | l.token1) * 7 + l.token_bytes; break;
+    const Ctx context = plan_[i];
+    uint64_t v = 0;
+    switch (context) {
+      case Ctx::order0: break;
+      case Ctx::order1: v = c1; break;
+      case Ctx::order2: v = c8 & 0xffff; break;
+      case Ctx::order3: v = c8 & 0xffffff; break;
+      case Ctx::order4: v = c8 & 0xffffffff; break;
+      case Ctx::order5: v = c8 & 0xffffffffff; break;
+      case Ctx::order6: v = c8 & 0xffffffffffff; break;
+      case Ctx::word: v = uint64_t{l.word} << 8 | first; break;
+      case Ctx::word_pair: v = (uint64_t{l.word} << 32 | l.word1) * 3 + first; break;
+      case Ctx::word_skip: v = (uint64_t{l.word} << 32 | l.word2) * 5 + first; break;
+      case Ctx::sparse13: v = c8 & 0xff00ff; break;
+      case Ctx::sparse23: v = c8 & 0xffff00; break;
+      case Ctx::sparse24: v = c8 & 0xff00ff00; break;
+      case Ctx::sparse34: v = c8 & 0xffff0000; break;
+      case Ctx::above: v = above_ << 16 | c1 << 8 | (column_ < 255 ? column_ : 255); break;
+      case Ctx::record1: v = record_ | c1; break;
+      case Ctx::record2: v = record_ | (stride ? back(2 * stride) : 0); break;
+      case Ctx::record_column: v = uint64_t{stride} << 32 | (stride ? index_ % stride : 0) << 8 | back(stride); break;
+      case Ctx::indirect1: v = c1 << 16 | follow1_[c1]; break;
+      case Ctx::indirect2: v = (c8 & 0xffff) << 16 | follow2_[c8 & 0xffff]; break;
+      case Ctx::expected: {
+        const MatchState& m = l.match[0].expected >= 0 ? l.match[0] : l.match[kPlan.matches - 1];
+        if (m.expected >= 0) v = (static_cast<uint32_t>(m.expected) + 1) << 8 | length_bucket(m.length);
+        v = v << 8 | c1;
+        break;
       }
-      hashes_[i] = hash64(v + (static_cast<uint64_t>(context) * 2 + 2 + l.inside) * 0x9DDFEA08EB382D69u);
+      case Ctx::classes: v = l.classes; break;
+      case Ctx::token_pair: v = (uint64_t{l.token} << 32 | l.token1) * 7 + l.token_bytes; break;
     }
-    for (int m = 0; m < kPlan.matches; ++m) {
-      const MatchState& match = l.match[m];
-      const int misses = ones(match.misses) < 3 ? ones(match.misses) : 3;
-      const int bucket = static_cast<int>(length_bucket(match.length));
-      expected_[m] = match.expected;
-      match_cell_[m] = (m * 32 + bucket) * 4 + misses;
-      match_select_[m] = bucket / 4 * 4 + misses;
-    }
-    loss_ = l.losses.select();
+    hashes_[i] = hash64(v + (static_cast<uint64_t>(context) * 2 + 2 + l.inside) * 0x9DDFEA08EB382D69u);
+    load_line(i, 0);
   }
 
   // Starts loading the histories of the next half byte: part is 0 for the
   // first half, kEndPart for `end`, and the first three bits (with a leading
   // one) for the second half, whose fourth bit only moves the check.
   void load_lines(uint32_t part) {
-    for (int i = 0; i < kContexts; ++i) {
-      uint32_t h = (hashes_[i] + part * 0x9E3779B1u) * 0x85EBCA6Bu;
-      h ^= h >> 15;
-      checks_[i] = static_cast<uint8_t>(h & 255);
-      lines_[i] = histories_.line(h);
-      __builtin_prefetch(lines_[i]);
-    }
+    for (int i = 0; i < kContexts; ++i) load_line(i, part);
     part_ = part;
+  }
+  void load_line(int i, uint32_t part) {
+    uint32_t h = (hashes_[i] + part * 0x9E3779B1u) * 0x85EBCA6Bu;
+    h ^= h >> 15;
+    checks_[i] = static_cast<uint8_t>(h & 255);
+    lines_[i] = histories_.line(h);
+    __builtin_prefetch(lines_[i]);
   }
 
   void find_slots(uint32_t part, uint32_t fourth) {
@@ -295,13 +308,12 @@ class PlannedMixer final : public Predictor {
       const int i = kContexts + m;
       if (c0 != 0 && e >= 0 && static_cast<uint32_t>(e + 256) >> (8 - bit_) == c0) {
         const int expected_bit = e >> (7 - bit_) & 1;
-        flip_[m] = expected_bit ? 0 : kFlip;
-        at_[i] = &match_maps_[static_cast<size_t>(match_cell_[m])];
-        values_[i] = at_[i]->value ^ flip_[m];
+        flip_[i] = expected_bit ? 0 : kFlip;
+        at_[i] = &match_maps_[static_cast<size_t>(match_cell_[m])].value;
         if (match == 0) match = match_select_[m] * 2 + expected_bit;
       } else {
-        at_[i] = nullptr;
-        values_[i] = kFrozenHalf;
+        flip_[i] = 0;
+        at_[i] = &silent_;
       }
     }
 
@@ -318,14 +330,11 @@ class PlannedMixer final : public Predictor {
     Adaptive* maps = maps_.data() + (binary_ ? kContexts * 256 : 0);
     const uint32_t node = node_;
     for (int i = 0; i < kContexts; ++i) {
-      at_[i] = maps + i * 256 + slots_[i][node];
-      values_[i] = at_[i]->value;
+      at_[i] = &maps[i * 256 + slots_[i][node]].value;
     }
-    at_[kVoices - 2] = &order0_[c0];
-    at_[kVoices - 1] = &order1_[(c8 & 255) << 8 | c0];
-    values_[kVoices - 2] = at_[kVoices - 2]->value;
-    values_[kVoices - 1] = at_[kVoices - 1]->value;
-    (avx2_ ? inputs_avx2<kWidth> : inputs_scalar<kWidth>)(t_, values_, x_);
+    at_[kVoices - 2] = &order0_[c0].value;
+    at_[kVoices - 1] = &order1_[(c8 & 255) << 8 | c0].value;
+    (avx2_ ? inputs_avx2<kWidth> : inputs_scalar<kWidth>)(t_, at_, flip_, values_, x_);
     if (kNetwork) {
       net_ = net.p_bias;
       x_[kVoices] = network_input(net.p);
@@ -352,11 +361,7 @@ class PlannedMixer final : public Predictor {
     mixer_.update(avx2_, t_, x_, bit);
     for (int r = 0; r < kPlan.refinements; ++r) refine_[r].update(t_, bit);
     (avx2_ ? learn_avx2<kWidth> : learn_scalar<kWidth>)(t_, values_, limits_, bit);
-    for (int i = 0; i < kContexts; ++i) at_[i]->value = values_[i];
-    for (int m = 0; m < kPlan.matches; ++m)
-      if (at_[kContexts + m]) at_[kContexts + m]->value = values_[kContexts + m] ^ flip_[m];
-    at_[kVoices - 2]->value = values_[kVoices - 2];
-    at_[kVoices - 1]->value = values_[kVoices - 1];
+    for (int i = 0; i < kVoices; ++i) *at_[i] = values_[i] ^ flip_[i];
     // Bytes may alias anything: what the loop needs is held in locals.
     const uint32_t node = node_;
     const uint8_t* next = t_.next[static_cast<size_t>(bit)].data();
@@ -389,15 +394,26 @@ class PlannedMixer final : public Predictor {
     after2 = static_cast<uint16_t>(after2 << 8 | c);
     l.append(index, c);
     for (int m = 0; m < kPlan.matches; ++m) {
-      MatchModel& model = matches_[static_cast<size_t>(m)];
-      model.advance(l.match[m], buffer_.data(), extents_, number_, l.newest(model.min_length()));
+      const MatchModel& model = matches_[static_cast<size_t>(m)];
+      match_hash_[m] = l.newest(model.min_length());
+      model.prefetch(match_hash_[m]);
+    }
+    // Lanes see each other's bytes as they are written; a lone lane's matches can wait for memory.
+    if (kNetwork) advance_matches();
+  }
+
+  // Follows the matches over the newest byte; at most once for each.
+  void advance_matches() {
+    if (extent_->limit == extent_->start) return;
+    for (int m = 0; m < kPlan.matches; ++m) {
+      matches_[static_cast<size_t>(m)].advance(lane_->match[m], buffer_.data(), extents_, number_, match_hash_[m]);
     }
   }
 
   const Tables& t_;
   const bool avx2_;
   const uint32_t size_;
-  alignas(32) uint32_t values_[kWidth];  // of the voices, for the bit being coded; others stay neutral
+  alignas(32) uint32_t values_[kWidth];  // of the voices, for the bit being coded
   alignas(32) uint32_t limits_[kWidth];
   alignas(32) int16_t x_[2 * kWidth] = {};  // inputs: logits, then distances from 1/2
   Buffer<uint8_t> buffer_;
@@ -422,13 +438,17 @@ class PlannedMixer final : public Predictor {
   uint32_t part_ = 0;  // what lines_ belong to
   int bit_ = 0, seen_ = 0, binary_ = 0, loss_ = 0;
   bool ready_ = false;  // slots_ belong to this half byte
-  uint32_t hashes_[kContexts] = {};
+  const Ctx* plan_ = nullptr;
+  uint32_t index_ = 0, column_ = 0, above_ = 0;
+  uint64_t record_ = 0;
+  uint32_t hashes_[kContexts] = {}, match_hash_[kMaxMatches] = {};
   uint8_t checks_[kContexts] = {};
   uint8_t* lines_[kContexts] = {};
   uint8_t* slots_[kContexts] = {};
-  Adaptive* at_[kVoices] = {};
+  uint32_t* at_[kWidth];         // where the voices come from
+  uint32_t flip_[kWidth] = {};   // the bits in which they are complemented
+  uint32_t silent_ = kFrozenHalf;  // a voice that says nothing; learning leaves it as it is
   int expected_[kMaxMatches] = {}, match_cell_[kMaxMatches] = {}, match_select_[kMaxMatches] = {};
-  uint32_t flip_[kMaxMatches] = {};
   size_t refine_at_[2] = {};
   uint32_t net_ = 0, out_ = 0;
 };
@@ -460,43 +480,31 @@ class ByteMixer {
 // Calls f with the mixer of a profile, whose type it then knows: faster than
 // ByteMixer where a bit costs a fraction of a microsecond. One lane.
 template <typename F>
-auto with_bytes_mixer(Profile profile, uint32_t size, F&& f) {
-  if (profile == Profile::fast) {
-    auto m = std::make_unique<PlannedMixer<Profile::fast, false>>(std::vector<uint32_t>{size});
-    return f(*m);
+void with_bytes_mixer(Profile profile, uint32_t size, F&& f) {
+  const std::vector<uint32_t> ends{size};
+  switch (profile) {
+    case Profile::fast: return f(*std::make_unique<PlannedMixer<Profile::fast, false>>(ends));
+    case Profile::normal: return f(*std::make_unique<PlannedMixer<Profile::normal, false>>(ends));
+    case Profile::strong: return f(*std::make_unique<PlannedMixer<Profile::strong, false>>(ends));
   }
-  if (profile == Profile::normal) {
-    auto m = std::make_unique<PlannedMixer<Profile::normal, false>>(std::vector<uint32_t>{size});
-    return f(*m);
-  }
-  auto m = std::make_unique<PlannedMixer<Profile::strong, false>>(std::vector<uint32_t>{size});
-  return f(*m);
 }
 
-// Codes `size` bytes; Coder offers encode(bit, probability of a one).
-template <typename Coder>
-void encode_bytes(Profile profile, const uint8_t* data, uint32_t size, Coder& coder) {
-  with_bytes_mixer(profile, size, [&](auto& m) {
+// Codes bytes by a profile: those of `data`, or, where that is null, unknown
+// ones into `out`. bits(known, p) codes a bit, whose value is `known` where data
+// is given, with probability p of a one, and returns it; report(i) is called
+// before byte i.
+template <typename Bits, typename Report>
+void code_bytes(Profile profile, const uint8_t* data, uint8_t* out, uint32_t size, Bits& bits, Report&& report) {
+  with_bytes_mixer(profile, size, [&](auto& mixer) {
     for (uint32_t i = 0; i < size; ++i) {
-      m.begin_byte(0, false);
+      report(i);
+      mixer.begin_byte(0, false);
       for (int k = 7; k >= 0; --k) {
-        const int bit = data[i] >> k & 1;
-        coder.encode(bit, m.predict_bit());
-        m.update_bit(bit);
+        const int known = data == nullptr ? 0 : data[i] >> k & 1;
+        mixer.update_bit(bits(known, mixer.predict_bit()));
       }
     }
-  });
-}
-
-// Coder offers decode(probability of a one) -> bit.
-template <typename Coder>
-void decode_bytes(Profile profile, uint8_t* data, uint32_t size, Coder& coder) {
-  with_bytes_mixer(profile, size, [&](auto& m) {
-    for (uint32_t i = 0; i < size; ++i) {
-      m.begin_byte(0, false);
-      for (int k = 0; k < 8; ++k) m.update_bit(coder.decode(m.predict_bit()));
-    }
-    std::memcpy(data, m.buffer(), size);
+    if (out != nullptr) std::memcpy(out, mixer.buffer(), size);
   });
 }
 

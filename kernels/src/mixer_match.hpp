@@ -45,6 +45,7 @@ class MatchModel {
       : min_length_(min_length), shift_(32 - log2_entries), heads_(size_t{1} << log2_entries) {}
 
   uint32_t min_length() const { return min_length_; }
+  void prefetch(uint32_t hash) const { __builtin_prefetch(&heads_[hash >> shift_]); }
 
   // After a byte was appended at extents[lane].limit - 1; hash: of the last min_length bytes.
   void advance(MatchState& m, const uint8_t* buffer, const std::vector<Extent>& extents, uint32_t lane,

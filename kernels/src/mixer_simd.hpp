@@ -12,11 +12,12 @@ namespace lmc::mixer {
 
 constexpr int32_t kWeightLimit = (8 << 16) - 1;  // weights: units of 2^-16
 
-// Two inputs of each of N adaptive probabilities: x[i], its logit, and
-// x[N + i], its distance from 1/2 in units of 2^-10. N is a multiple of 8.
+// What N adaptive probabilities say: values[i] = *at[i] ^ flip[i], and two inputs of each: x[i], its
+// logit, and x[N + i], its distance from 1/2 in units of 2^-10. N is a multiple of 8.
 template <int N>
-void inputs_scalar(const Tables& t, const uint32_t* values, int16_t* x) {
+void inputs_scalar(const Tables& t, const uint32_t* const* at, const uint32_t* flip, uint32_t* values, int16_t* x) {
   for (int i = 0; i < N; ++i) {
+    values[i] = *at[i] ^ flip[i];
     const int32_t p = static_cast<int32_t>(values[i] >> 20);
     x[i] = t.stretch[static_cast<size_t>(p)];
     x[N + i] = static_cast<int16_t>((p - 2048) >> 2);
@@ -61,17 +62,30 @@ void trains_scalar(int32_t* const* w, const int16_t* x, const int32_t* gains) {
 #if defined(__x86_64__)
 #define LMC_AVX2 __attribute__((target("avx2"))) inline
 
+// Vectors are put together in registers and stored whole: a load that spans several stores waits until
+// they have left the processor's pipeline.
 template <int N>
-LMC_AVX2 void inputs_avx2(const Tables& t, const uint32_t* values, int16_t* x) {
+LMC_AVX2 void inputs_avx2(const Tables& t, const uint32_t* const* at, const uint32_t* flip, uint32_t* values, int16_t* x) {
+  __m256i logit[N / 8 + 1], linear[N / 8 + 1];
+  logit[N / 8] = linear[N / 8] = _mm256_setzero_si256();
   for (int i = 0; i < N; i += 8) {
-    const __m256i p = _mm256_srli_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(values + i)), 20);
+    const uint32_t* const* from = at + i;
+    const uint32_t* by = flip + i;
+    const __m256i v = _mm256_setr_epi32(
+        static_cast<int>(*from[0] ^ by[0]), static_cast<int>(*from[1] ^ by[1]), static_cast<int>(*from[2] ^ by[2]),
+        static_cast<int>(*from[3] ^ by[3]), static_cast<int>(*from[4] ^ by[4]), static_cast<int>(*from[5] ^ by[5]),
+        static_cast<int>(*from[6] ^ by[6]), static_cast<int>(*from[7] ^ by[7]));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(values + i), v);
+    const __m256i p = _mm256_srli_epi32(v, 20);
     // The gather reads 32 bits at each 16-bit entry: the upper half goes.
     const __m256i wide = _mm256_i32gather_epi32(reinterpret_cast<const int*>(t.stretch.data()), p, 2);
-    const __m256i logit = _mm256_srai_epi32(_mm256_slli_epi32(wide, 16), 16);
-    const __m256i linear = _mm256_srai_epi32(_mm256_sub_epi32(p, _mm256_set1_epi32(2048)), 2);
-    const __m256i both = _mm256_permute4x64_epi64(_mm256_packs_epi32(logit, linear), 0xd8);
-    _mm_store_si128(reinterpret_cast<__m128i*>(x + i), _mm256_castsi256_si128(both));
-    _mm_store_si128(reinterpret_cast<__m128i*>(x + N + i), _mm256_extracti128_si256(both, 1));
+    logit[i / 8] = _mm256_srai_epi32(_mm256_slli_epi32(wide, 16), 16);
+    linear[i / 8] = _mm256_srai_epi32(_mm256_sub_epi32(p, _mm256_set1_epi32(2048)), 2);
+  }
+  for (int i = 0; i < 2 * N; i += 16) {  // the last logits and the first distances may share a vector
+    const __m256i a = i < N ? logit[i / 8] : linear[(i - N) / 8];
+    const __m256i b = i + 8 < N ? logit[i / 8 + 1] : linear[(i + 8 - N) / 8];
+    _mm256_store_si256(reinterpret_cast<__m256i*>(x + i), _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8));
   }
 }
 

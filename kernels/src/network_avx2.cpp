@@ -1,12 +1,13 @@
 // The AVX2 variant.
 //
-// vpmaddubsw multiplies uint8 by int8 and adds pairs in 16 bits with saturation. Activations are
-// stored as value + 128 (uint8); the packer bounds every pair of weights (transformer.cpp, Spill) so that
-// 255 |w1 + w2| of equal signs stays inside 16 bits. What the bound takes from a weight is a short list for
-// each tile, applied exactly here, for 16 rows at a time from a transposed copy of the activations.
+// vpmaddubsw multiplies uint8 by int8 and adds pairs in 16 bits. Activations are stored as value + 128
+// (uint8); the products of up to four pairs are added before they are widened. What `limit` takes from
+// weights so that this never overflows is a short list for each tile, applied exactly here, for 16 rows
+// at a time from a transposed copy of the activations.
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "network_kernels.hpp"
@@ -18,7 +19,6 @@ namespace {
 
 #define NAME "avx2"
 constexpr int OFFSET = 128, GROUP = 1;
-constexpr bool SPILL = true;
 
 #include "vec_avx2.hpp"
 
@@ -28,6 +28,51 @@ inline __m256i four(const void* p) {
   int32_t x;
   std::memcpy(&x, p, 4);
   return _mm256_set1_epi32(x);
+}
+
+// Sums of the weights of each group: `depth` blocks of four, and of each the first or the last two.
+inline __m256i group_sums(__m256i w, int depth) {
+  __m256i s = _mm256_maddubs_epi16(_mm256_set1_epi8(1), w);
+  if (depth >= 2) s = _mm256_add_epi16(s, _mm256_shuffle_epi32(s, 0xB1));
+  if (depth >= 4) s = _mm256_add_epi16(s, _mm256_shuffle_epi32(s, 0x4E));
+  return s;
+}
+
+// The weights of a group are multiplied by bytes of up to 255 and the products added in 16 bits, so
+// no partial sum overflows while neither the positive nor the negative ones add up to more than 128.
+void limit(int depth, int8_t* row, int kp, int n, std::vector<Spill>& spill) {
+  constexpr int MOST = 128;
+  const __m256i zero = _mm256_setzero_si256(), most = _mm256_set1_epi16(MOST);
+  const uint32_t first_block = depth == 1 ? 0x55555555 : depth == 2 ? 0x05050505 : 0x00050005;
+  bool half = false;
+  for (int c = 0; c < kp; c += 32) {
+    const __m256i w = load(row + c);
+    const __m256i positive = group_sums(_mm256_max_epi8(w, zero), depth);
+    const __m256i negative = group_sums(_mm256_max_epi8(_mm256_sub_epi8(zero, w), zero), depth);
+    const __m256i over = _mm256_or_si256(_mm256_cmpgt_epi16(positive, most), _mm256_cmpgt_epi16(negative, most));
+    for (uint32_t left = static_cast<uint32_t>(_mm256_movemask_epi8(over)) & first_block; left; left &= left - 1) {
+      int8_t* group = row + c + __builtin_ctz(left);
+      for (int sign = -1; sign <= 1; sign += 2) {
+        int excess = -MOST;
+        for (int d = 0; d < depth; ++d) excess += std::max(0, sign * group[4 * d]) + std::max(0, sign * group[4 * d + 1]);
+        while (excess > 0) {  // taken from the largest weight first
+          int8_t* largest = group;
+          for (int d = 0; d < depth; ++d) {
+            for (int i = 0; i < 2; ++i) {
+              if (sign * group[4 * d + i] > sign * *largest) largest = group + 4 * d + i;
+            }
+          }
+          const int taken = std::min(excess, sign * *largest);
+          *largest = static_cast<int8_t>(*largest - sign * taken);
+          excess -= taken;
+          if (!half) spill.push_back({{}, {}, static_cast<uint16_t>(n)});
+          spill.back().k[half] = static_cast<uint16_t>(largest - row);
+          spill.back().e[half] = static_cast<int16_t>(sign * taken);
+          half = !half;
+        }
+      }
+    }
+  }
 }
 
 // int8 [rows][kp] + 128 to int8 [kp][stride_t]
@@ -146,28 +191,53 @@ void mix(const uint8_t* const* tiles, int n, int head_dim, const int16_t* w, siz
 
 #include "network_steps.hpp"
 
-// ROWS rows by one weight tile. Meanwhile the next tile is fetched, from `ahead` on in steps small
-// enough that all calls together touch each line: memory is slower than the sums of few rows.
-template <int ROWS>
+// ROWS rows by one weight tile, DEPTH products of pairs added in 16 bits before they are widened: the
+// multiplier's two ports are what limits this loop, and widening takes them, too. Meanwhile the next
+// tile is fetched, from `ahead` on in steps small enough that all calls together touch each line.
+template <int ROWS, int DEPTH>
 inline void dot_rows(const int8_t* w, int kp, const uint8_t* q, size_t stride, int32_t* acc,
                      const int8_t* ahead, size_t step) {
   const __m256i ones = _mm256_set1_epi16(1);
   __m256i sum[ROWS][2];
   for (int r = 0; r < ROWS; ++r) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
-  for (int k = 0; k < kp; k += 4) {
-    _mm_prefetch(ahead, _MM_HINT_T1);
-    ahead += step;
-    const __m256i w0 = load(w + k * TILE), w1 = load(w + k * TILE + 32);
+  for (int k = 0; k < kp; k += 4 * DEPTH) {
 #pragma GCC unroll 4
+    for (int d = 0; d < DEPTH; ++d) _mm_prefetch(ahead + d * step, _MM_HINT_T1);
+    ahead += DEPTH * step;
+#pragma GCC unroll 6
     for (int r = 0; r < ROWS; ++r) {
-      const __m256i x = four(q + r * stride + k);
-      sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(_mm256_maddubs_epi16(x, w0), ones));
-      sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(_mm256_maddubs_epi16(x, w1), ones));
+      __m256i pairs[2];
+#pragma GCC unroll 4
+      for (int d = 0; d < DEPTH; ++d) {
+        const int8_t* at = w + (k + 4 * d) * TILE;
+        const __m256i x = four(q + r * stride + k + 4 * d);
+        const __m256i p0 = _mm256_maddubs_epi16(x, load(at)), p1 = _mm256_maddubs_epi16(x, load(at + 32));
+        pairs[0] = d ? _mm256_add_epi16(pairs[0], p0) : p0;
+        pairs[1] = d ? _mm256_add_epi16(pairs[1], p1) : p1;
+      }
+      for (int i = 0; i < 2; ++i) sum[r][i] = _mm256_add_epi32(sum[r][i], _mm256_madd_epi16(pairs[i], ones));
     }
   }
   for (int r = 0; r < ROWS; ++r) {
     store(acc + r * TILE, sum[r][0]);
     store(acc + r * TILE + 8, sum[r][1]);
+  }
+}
+
+constexpr int MOST_ROWS = 6;  // of one dot_rows: as many sums as there are registers for
+
+constexpr int parts_of(int rows) {
+  constexpr int whole = (TILE + MOST_ROWS - 1) / MOST_ROWS;
+  return rows / TILE * whole + (rows % TILE + MOST_ROWS - 1) / MOST_ROWS;
+}
+
+template <int ROWS>
+inline void dot_rows(int depth, const int8_t* w, int kp, const uint8_t* q, size_t stride, int32_t* acc,
+                     const int8_t* ahead, size_t step) {
+  switch (depth) {
+    case 1: return dot_rows<ROWS, 1>(w, kp, q, stride, acc, ahead, step);
+    case 2: return dot_rows<ROWS, 2>(w, kp, q, stride, acc, ahead, step);
+    default: return dot_rows<ROWS, 4>(w, kp, q, stride, acc, ahead, step);
   }
 }
 
@@ -222,17 +292,23 @@ void products(const Matrix& m, const Acts& a, int tile, int r0, int rows, int to
   const size_t stride = static_cast<size_t>(a.kp);
   const uint8_t* q = a.q.data() + r0 * stride;
   const size_t tile_bytes = static_cast<size_t>(m.kp) * TILE;
-  const size_t step = (64 * 4 + total - 1) / round_up(total, 4);
-  const int8_t* ahead = w + tile_bytes + r0 / 4 * step * (m.kp / 4);
-  for (int r = 0; r < rows; r += 4, ahead += step * (m.kp / 4)) {
+  // Rows go in equal parts, 16 as 6, 5 and 5, and each part fetches its share of the next tile.
+  const int step = (4 * TILE + parts_of(total) - 1) / parts_of(total);
+  const int8_t* ahead = w + tile_bytes + static_cast<size_t>(parts_of(r0)) * step * (m.kp / 4);
+  for (int r = 0, parts = parts_of(rows); parts > 0; --parts) {
+    const int count = (rows - r + parts - 1) / parts;
     const uint8_t* from = q + r * stride;
     int32_t* to = acc + r * TILE;
-    switch (rows - r) {
-      case 1: dot_rows<1>(w, m.kp, from, stride, to, ahead, step); break;
-      case 2: dot_rows<2>(w, m.kp, from, stride, to, ahead, step); break;
-      case 3: dot_rows<3>(w, m.kp, from, stride, to, ahead, step); break;
-      default: dot_rows<4>(w, m.kp, from, stride, to, ahead, step);
+    switch (count) {
+      case 1: dot_rows<1>(m.depth, w, m.kp, from, stride, to, ahead, step); break;
+      case 2: dot_rows<2>(m.depth, w, m.kp, from, stride, to, ahead, step); break;
+      case 3: dot_rows<3>(m.depth, w, m.kp, from, stride, to, ahead, step); break;
+      case 4: dot_rows<4>(m.depth, w, m.kp, from, stride, to, ahead, step); break;
+      case 5: dot_rows<5>(m.depth, w, m.kp, from, stride, to, ahead, step); break;
+      default: dot_rows<6>(m.depth, w, m.kp, from, stride, to, ahead, step);
     }
+    r += count;
+    ahead += static_cast<size_t>(step) * (m.kp / 4);
   }
   const Spill* s = m.spill.data() + m.spill_at[tile];
   const Spill* end = m.spill.data() + m.spill_at[tile + 1];

@@ -18,7 +18,7 @@ namespace {
 
 #define NAME "avx512vnni"
 constexpr int OFFSET = 128, GROUP = 2;
-constexpr bool SPILL = false;
+constexpr auto limit = nullptr;
 
 #include "vec_avx512.hpp"
 

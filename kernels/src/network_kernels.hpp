@@ -64,6 +64,7 @@ struct Matrix {
   int tiles = 0;   // a multiple of the variant's tile group
   int up = 0;      // head room of the sums
   int exponent = 0;
+  int depth = 1;   // products of pairs that a variant that spills adds in 16 bits: 1, 2 or 4
   int8_t* packed = nullptr;        // in the network's arena
   Buffer<int32_t> correction;      // -128 * sum of the packed row where activations are stored + 128
   Buffer<int32_t> scale;           // row scale << 7
@@ -96,9 +97,11 @@ struct TileShape {
 struct Kernels {
   const char* name;
   int offset;  // 128 when activations are stored as value + 128 in uint8, 0 when they are int8
-  bool spill;  // weights must be packed so that no pair of products passes 16 bits
   int group;   // weight tiles that are worked on together
 
+  // Null, or takes from the weights of output n of a tile what would let sums of `depth` products of
+  // pairs overflow in 16 bits, appending it to `spill`. kp is a multiple of 32.
+  void (*limit)(int depth, int8_t* row, int kp, int n, std::vector<Spill>& spill);
   // max |z|
   int32_t (*peak)(const int32_t* z, int n);
   // sum of (x >> s)^2

@@ -11,7 +11,7 @@ namespace {
 
 #define NAME "neon"
 constexpr int OFFSET = 0, GROUP = 1;
-constexpr bool SPILL = false;
+constexpr auto limit = nullptr;
 
 // Two products of int8 fit 16 bits (2 * 127^2 < 2^15); pairs of those are added in 32 bits.
 struct Dot {

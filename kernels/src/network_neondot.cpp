@@ -13,7 +13,7 @@ namespace {
 
 #define NAME "neondot"
 constexpr int OFFSET = 0, GROUP = 1;
-constexpr bool SPILL = false;
+constexpr auto limit = nullptr;
 
 struct Dot {
   int32x4_t all = vdupq_n_s32(0);

@@ -6,7 +6,7 @@ namespace {
 
 #define NAME "scalar"
 constexpr int OFFSET = 0, GROUP = 1;
-constexpr bool SPILL = false;
+constexpr auto limit = nullptr;
 
 #include "vec_scalar.hpp"
 

@@ -197,5 +197,5 @@ static void matmul(const Matrix& m, const Acts& a, int rows, int first, int last
   }
 }
 
-static const Kernels table = {NAME,      OFFSET, SPILL, GROUP,  peak,  squares,       gain, narrow, silu, product, turn, matmul,
+static const Kernels table = {NAME,      OFFSET, GROUP, limit,  peak,  squares,       gain, narrow, silu, product, turn, matmul,
                               transpose, dots,   scores, weigh, round_weights, mix,  finish};

@@ -11,6 +11,8 @@ namespace {
 constexpr int PASS_ROWS = 128;   // rows of one pass; bounds the buffers
 constexpr int SPILL_ROWS = 6;    // from so many rows on, spilled weights are applied by vectors
 constexpr int ATTEND_ROWS = 4;   // rows of one lane in one attention task
+constexpr int EVERYBODY = -1;    // all workers of the pool
+constexpr int PART_ROWS = 12;    // fewest rows that a worker takes for itself
 constexpr int MAX_WIDTH = 65504; // inputs of a matrix: a spill entry counts them in 16 bits
 
 [[noreturn]] void refuse(const std::string& why) { throw std::invalid_argument(why); }
@@ -78,30 +80,6 @@ struct Reader {
   int exponent(const std::string& name) const { return ints(name + ".exponent", 1, -64, 96)[0]; }
 };
 
-// Takes from a pair of weights what would let 255 (w1 + w2) pass 16 bits; returns it.
-int limit_pair(int8_t& a, int8_t& b, bool& second) {
-  if ((a > 0) != (b > 0)) return 0;
-  const int sum = a + b;
-  const int extra = sum > 128 ? sum - 128 : sum < -128 ? sum + 128 : 0;
-  second = (a > 0) == (b > a);
-  (second ? b : a) = static_cast<int8_t>((second ? b : a) - extra);
-  return extra;
-}
-
-// Does that for output n of a tile.
-void limit(std::vector<int8_t>& row, int n, std::vector<Spill>& spill) {
-  bool half = false;
-  for (size_t c = 0; c < row.size(); c += 2) {
-    bool second = false;
-    const int e = limit_pair(row[c], row[c + 1], second);
-    if (e == 0) continue;
-    if (!half) spill.push_back({{}, {}, static_cast<uint16_t>(n)});
-    spill.back().k[half] = static_cast<uint16_t>(c + second);
-    spill.back().e[half] = static_cast<int16_t>(e);
-    half = !half;
-  }
-}
-
 // Lets the outputs take turns, so that no sum waits for the one before.
 void interleave(std::vector<Spill>& spill) {
   std::vector<std::pair<int, Spill>> turns;
@@ -114,6 +92,25 @@ void interleave(std::vector<Spill>& spill) {
   for (size_t i = 0; i < spill.size(); ++i) spill[i] = turns[i].second;
 }
 
+// The depth (Kernels::limit) at which a matrix takes least time, guessed from some of its rows: more
+// products for one widening, but also more weights to spill. In units of the inner loop at depth 1,
+// measured on Zen 3.
+int best_depth(const Kernels& kernels, const int8_t* w, int columns, int n) {
+  constexpr int SAMPLES = 64;
+  constexpr double LOOP[] = {1.0, 0.81, 0.72}, SPILLED = 12;
+  std::vector<int8_t> row(round_up(columns, 32));
+  double costs[3];
+  for (int i = 0; i < 3; ++i) {
+    std::vector<Spill> spill;
+    for (int j = 0; j < SAMPLES; ++j) {
+      std::memcpy(row.data(), w + static_cast<size_t>(int64_t{n} * j / SAMPLES) * columns, columns);
+      kernels.limit(1 << i, row.data(), static_cast<int>(row.size()), 0, spill);
+    }
+    costs[i] = LOOP[i] + SPILLED * 2 * static_cast<double>(spill.size()) / (double{SAMPLES} * columns);
+  }
+  return 1 << (std::min_element(costs, costs + 3) - costs);
+}
+
 // Packs rows of w (order[i]: row of w that is output i, -1: none; source: columns). Throws when a sum
 // could overflow.
 Matrix pack(const Kernels& kernels, Pool& pool, Arena& arena, const std::string& name, const int8_t* w, int columns,
@@ -124,39 +121,47 @@ Matrix pack(const Kernels& kernels, Pool& pool, Arena& arena, const std::string&
   m.kp = round_up(k, 32);
   m.tiles = round_up((m.n + TILE - 1) / TILE, kernels.group);
   m.exponent = exponent;
+  if (kernels.limit) m.depth = best_depth(kernels, w, columns, *std::max_element(order.begin(), order.end()) + 1);
   const size_t outputs = static_cast<size_t>(m.tiles) * TILE;
   m.packed = arena.take(outputs * m.kp);
   m.correction = Buffer<int32_t>(outputs);
   m.scale = Buffer<int32_t>(outputs);
   if (bias) m.bias = Buffer<int32_t>(outputs);
+  bool in_place = k <= columns;  // whether `source` is 0, 1, 2, ...
+  for (int c = 0; source && in_place && c < k; ++c) in_place = source[c] == c;
   std::vector<int64_t> bound(m.tiles, 0);
   std::vector<std::vector<Spill>> spill(m.tiles);
   pool.run(m.tiles, [&](int tile, int) {
-    std::vector<int8_t> row(m.kp);
+    std::vector<int8_t> rows(static_cast<size_t>(TILE) * m.kp), row(m.kp);
     for (int i = 0; i < TILE; ++i) {
       const size_t n = static_cast<size_t>(tile) * TILE + i;
       if (n >= order.size() || order[n] < 0) continue;
       const int8_t* from = w + static_cast<size_t>(order[n]) * columns;
-      int64_t magnitude = 0, total = 0;
-      for (int c = 0; c < k; ++c) {
-        row[c] = from[source ? source[c] : c];
-        magnitude += std::abs(row[c]);
+      if (in_place) {
+        std::memcpy(row.data(), from, k);
+      } else {
+        for (int c = 0; c < k; ++c) row[c] = from[source[c]];
       }
-      bound[tile] = std::max(bound[tile], 127 * magnitude);
-      if (kernels.spill) limit(row, i, spill[tile]);
-      int8_t* to = m.packed + static_cast<size_t>(tile) * m.kp * TILE + i * 4;
-      for (int c = 0; c < m.kp; c += 4) std::memcpy(to + c * TILE, row.data() + c, 4);
+      int magnitude = 0, total = 0;
+      for (int c = 0; c < k; ++c) magnitude += std::abs(row[c]);
+      bound[tile] = std::max(bound[tile], int64_t{127} * magnitude);
+      if (kernels.limit) kernels.limit(m.depth, row.data(), m.kp, i, spill[tile]);
       for (int c = 0; c < k; ++c) total += row[c];
-      m.correction[n] = static_cast<int32_t>(-kernels.offset * total);
+      std::memcpy(rows.data() + static_cast<size_t>(i) * m.kp, row.data(), m.kp);
+      m.correction[n] = -kernels.offset * total;
       m.scale[n] = scale[order[n]] << 7;
       if (bias) m.bias[n] = bias[order[n]];
+    }
+    int8_t* to = m.packed + static_cast<size_t>(tile) * m.kp * TILE;
+    for (int c = 0; c < m.kp; c += 4) {
+      for (int i = 0; i < TILE; ++i, to += 4) std::memcpy(to, rows.data() + static_cast<size_t>(i) * m.kp + c, 4);
     }
     interleave(spill[tile]);
   });
   const int64_t largest = *std::max_element(bound.begin(), bound.end());
   if (largest >= int64_t{1} << 30) refuse("a sum of " + name + " could overflow");
   m.up = 30 - bits(static_cast<uint64_t>(largest));
-  if (kernels.spill) {
+  if (kernels.limit) {
     m.spill_at.push_back(0);
     for (const auto& s : spill) {
       m.spill.insert(m.spill.end(), s.begin(), s.end());
@@ -230,24 +235,27 @@ struct Network::Layer {
 struct Network::Scratch {
   int dim, qkv, mixed, hidden;
   Buffer<int32_t> x, projected, attended, gates;
-  Acts acts;
   struct Row {
     int lane;
     int64_t position;
   };
   std::vector<Row> rows;
   std::vector<int32_t> turns;  // [rows][4][head_dim / 2]: cos, sin at the position; cos, sin for the anchor
-  struct Task {
-    int first, count;
-  };
-  std::vector<Task> tasks;
   struct Worker {
     Buffer<int32_t> z, scores, acc, turned;
     Buffer<int16_t> weights;
     Buffer<int8_t> queries;
     std::vector<const uint8_t*> tiles;
+    Acts acts;
   };
   std::vector<Worker> workers;
+};
+
+// Rows [first, first + count) of a pass, and who works on them: one worker, or all (EVERYBODY), who then
+// share each loop.
+struct Network::Part {
+  int first, count, worker;
+  Acts* acts;  // of these rows; its rows are counted from 0
 };
 
 Network::~Network() = default;
@@ -309,13 +317,13 @@ Network::Network(const Tensors& tensors, const Config& config, int threads, cons
   s.projected = Buffer<int32_t>(static_cast<size_t>(PASS_ROWS) * s.qkv);
   s.attended = Buffer<int32_t>(static_cast<size_t>(PASS_ROWS) * s.mixed);
   s.gates = Buffer<int32_t>(static_cast<size_t>(PASS_ROWS) * 2 * s.hidden);
-  s.acts.q = Buffer<uint8_t>(static_cast<size_t>(PASS_ROWS) * widest);
-  s.acts.transposed = Buffer<int8_t>(static_cast<size_t>(PASS_ROWS) * widest);
-  s.acts.scale.resize(PASS_ROWS);
-  s.acts.exponent.resize(PASS_ROWS);
   s.workers.resize(pool_.threads());
   for (auto& w : s.workers) {
     constexpr size_t keys = 4096 + 4 * TILE + PASS_ROWS;
+    w.acts.q = Buffer<uint8_t>(static_cast<size_t>(PASS_ROWS) * widest);
+    w.acts.transposed = Buffer<int8_t>(static_cast<size_t>(PASS_ROWS) * widest);
+    w.acts.scale.resize(PASS_ROWS);
+    w.acts.exponent.resize(PASS_ROWS);
     w.z = Buffer<int32_t>(widest);
     w.scores = Buffer<int32_t>(QUERIES * keys);
     w.weights = Buffer<int16_t>(QUERIES * keys);
@@ -374,11 +382,18 @@ void Network::activate(const int32_t* z, int n, int fraction, int row, Acts& out
   out.exponent[row] = 6 + s.nb + fraction;
 }
 
-void Network::normalise(const Norm& norm, int rows, Acts& out) {
+template <class F>
+void Network::loop(const Part& part, int tasks, F&& fn) {
+  if (part.worker == EVERYBODY) return pool_.run(tasks, std::forward<F>(fn));
+  for (int i = 0; i < tasks; ++i) fn(i, part.worker);
+}
+
+void Network::normalise(const Norm& norm, const Part& part) {
   const Scratch& scratch = *scratch_;
+  Acts& out = *part.acts;
   out.kp = norm.k;
-  pool_.run(rows, [&](int row, int worker) {
-    const int32_t* x = scratch.x.data() + static_cast<size_t>(row) * scratch.dim;
+  loop(part, part.count, [&](int row, int worker) {
+    const int32_t* x = scratch.x.data() + static_cast<size_t>(part.first + row) * scratch.dim;
     int32_t* z = scratch.workers[worker].z.data();
     const int32_t m = std::max(1, kernels_.peak(x, scratch.dim));
     const int s = std::max(0, bits(static_cast<uint32_t>(m)) - 24);
@@ -398,18 +413,20 @@ void Network::normalise(const Norm& norm, int rows, Acts& out) {
   });
 }
 
-void Network::multiply(const Matrix& m, const Acts& a, int rows, int32_t* out, size_t stride, bool add) {
+// out: the outputs of row 0 of the pass.
+void Network::multiply(const Matrix& m, const Part& part, int32_t* out, size_t stride, bool add) {
+  Acts& a = *part.acts;
   if (a.stride_t > 0) {
-    Acts& acts = scratch_->acts;
-    pool_.run((rows + TILE - 1) / TILE, [&](int i, int) { kernels_.transpose(acts, i * TILE, (i + 1) * TILE); });
+    loop(part, (part.count + TILE - 1) / TILE, [&](int i, int) { kernels_.transpose(a, i * TILE, (i + 1) * TILE); });
   }
+  out += static_cast<size_t>(part.first) * stride;
   const int groups = m.tiles / kernels_.group;
   // A few tasks for each thread, so that an interrupted one does not hold up the others.
-  const int tasks = pool_.threads() == 1 ? 1 : std::min(groups, 4 * pool_.threads());
-  pool_.run(tasks, [&](int i, int) {
+  const int tasks = part.worker != EVERYBODY || pool_.threads() == 1 ? 1 : std::min(groups, 4 * pool_.threads());
+  loop(part, tasks, [&](int i, int) {
     const int first = static_cast<int>(int64_t{groups} * i / tasks) * kernels_.group;
     const int last = static_cast<int>(int64_t{groups} * (i + 1) / tasks) * kernels_.group;
-    kernels_.matmul(m, a, rows, first, last, out, stride, add);
+    kernels_.matmul(m, a, part.count, first, last, out, stride, add);
   });
 }
 
@@ -527,18 +544,29 @@ void Network::attend(const Cache& cache, int layer, int first, int count, int kv
   }
 }
 
+// Where there are lanes enough, each worker takes some for itself: nobody waits for anybody, and while
+// one reads a cache from memory another one computes. Else all share each loop.
+std::vector<Network::Part> Network::divide(int rows, const int32_t* lane) {
+  Scratch& s = *scratch_;
+  const int workers = pool_.threads();
+  std::vector<Part> parts;
+  for (int i = 0, first = 0; i < workers; ++i) {
+    int last = static_cast<int>(int64_t{rows} * (i + 1) / workers);
+    while (first < last && last < rows && lane[last] == lane[last - 1]) ++last;  // a lane's rows see each other's keys
+    if (last - first < PART_ROWS || (last - first) * workers > rows + rows / 4) {
+      return {{0, rows, EVERYBODY, &s.workers[0].acts}};
+    }
+    parts.push_back({first, last - first, i, &s.workers[i].acts});
+    first = last;
+  }
+  return parts;
+}
+
 void Network::pass(Cache& cache, int rows, const int32_t* lane, const int32_t* token, int32_t* logits) {
   Scratch& s = *scratch_;
   const int half = config_.head_dim / 2;
   s.rows.clear();
-  s.tasks.clear();
-  for (int i = 0; i < rows; ++i) {
-    s.rows.push_back({lane[i], cache.length_[lane[i]]++});
-    if (s.tasks.empty() || lane[s.tasks.back().first] != lane[i] || s.tasks.back().count == ATTEND_ROWS) {
-      s.tasks.push_back({i, 0});
-    }
-    ++s.tasks.back().count;
-  }
+  for (int i = 0; i < rows; ++i) s.rows.push_back({lane[i], cache.length_[lane[i]]++});
   s.turns.resize(static_cast<size_t>(rows) * 4 * half);
   pool_.run(rows, [&](int row, int) {
     embed(token[row], s.x.data() + static_cast<size_t>(row) * s.dim);
@@ -554,39 +582,56 @@ void Network::pass(Cache& cache, int rows, const int32_t* lane, const int32_t* t
       to[3 * half + i] = sine(far_phase);
     }
   });
-  Acts& acts = s.acts;
-  acts.stride_t = kernels_.spill && rows >= SPILL_ROWS ? PASS_ROWS : 0;
-  const int tasks = static_cast<int>(s.tasks.size());
+  const std::vector<Part> parts = divide(rows, lane);
+  if (parts[0].worker == EVERYBODY) return run(parts[0], cache, logits);
+  pool_.run(static_cast<int>(parts.size()), [&](int i, int) { run(parts[i], cache, logits); });
+}
+
+// All layers for some rows.
+void Network::run(const Part& part, Cache& cache, int32_t* logits) {
+  Scratch& s = *scratch_;
+  struct Task {
+    int first, count;
+  };
+  std::vector<Task> tasks;
+  for (int i = part.first; i < part.first + part.count; ++i) {
+    if (tasks.empty() || s.rows[tasks.back().first].lane != s.rows[i].lane || tasks.back().count == ATTEND_ROWS) {
+      tasks.push_back({i, 0});
+    }
+    ++tasks.back().count;
+  }
+  Acts& acts = *part.acts;
+  acts.stride_t = kernels_.limit && part.count >= SPILL_ROWS ? PASS_ROWS : 0;
   for (int l = 0; l < config_.layers; ++l) {
     const Layer& layer = layers_[l];
-    normalise(layer.attn_norm, rows, acts);
-    multiply(layer.qkv, acts, rows, s.projected.data(), s.qkv, false);
-    pool_.run(rows, [&](int row, int worker) { remember(cache, l, row, worker); });
-    pool_.run(tasks * config_.kv_heads, [&](int i, int worker) {
-      const Scratch::Task& task = s.tasks[i / config_.kv_heads];
+    normalise(layer.attn_norm, part);
+    multiply(layer.qkv, part, s.projected.data(), s.qkv, false);
+    loop(part, part.count, [&](int i, int worker) { remember(cache, l, part.first + i, worker); });
+    loop(part, static_cast<int>(tasks.size()) * config_.kv_heads, [&](int i, int worker) {
+      const Task& task = tasks[i / config_.kv_heads];
       attend(cache, l, task.first, task.count, i % config_.kv_heads, worker);
     });
     acts.kp = s.mixed;
-    pool_.run(rows, [&](int row, int) {
-      activate(s.attended.data() + static_cast<size_t>(row) * s.mixed, s.mixed, 16, row, acts);
+    loop(part, part.count, [&](int i, int) {
+      activate(s.attended.data() + static_cast<size_t>(part.first + i) * s.mixed, s.mixed, 16, i, acts);
     });
-    multiply(layer.out, acts, rows, s.x.data(), s.dim, true);
-    normalise(layer.ffn_norm, rows, acts);
-    multiply(layer.gate_up, acts, rows, s.gates.data(), 2 * s.hidden, false);
+    multiply(layer.out, part, s.x.data(), s.dim, true);
+    normalise(layer.ffn_norm, part);
+    multiply(layer.gate_up, part, s.gates.data(), 2 * s.hidden, false);
     acts.kp = s.hidden;
-    pool_.run(rows, [&](int row, int) {
-      int32_t* z = s.gates.data() + static_cast<size_t>(row) * 2 * s.hidden;
+    loop(part, part.count, [&](int i, int) {
+      int32_t* z = s.gates.data() + static_cast<size_t>(part.first + i) * 2 * s.hidden;
       const int32_t* u = z + s.hidden;
       const int nz = room(kernels_.silu(z, s.hidden, sigmoid_table()));
       const int nu = room(kernels_.peak(u, s.hidden));
       kernels_.product(z, nz, u, nu, s.hidden);
-      activate(z, s.hidden, nz + nu + 1, row, acts);
+      activate(z, s.hidden, nz + nu + 1, i, acts);
     });
-    multiply(layer.down, acts, rows, s.x.data(), s.dim, true);
+    multiply(layer.down, part, s.x.data(), s.dim, true);
   }
   if (logits) {
-    normalise(*final_, rows, acts);
-    multiply(*head_, acts, rows, logits, config_.vocab, false);
+    normalise(*final_, part);
+    multiply(*head_, part, logits, config_.vocab, false);
   }
 }
 

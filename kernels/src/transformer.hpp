@@ -57,12 +57,17 @@ class Network {
   struct Layer;
   struct Scratch;
   struct Norm;
+  struct Part;
+  template <class F>
+  void loop(const Part& part, int tasks, F&& fn);
+  std::vector<Part> divide(int rows, const int32_t* lane);
+  void run(const Part& part, Cache& cache, int32_t* logits);
   void pass(Cache& cache, int rows, const int32_t* lane, const int32_t* token, int32_t* logits);
   void remember(Cache& cache, int layer, int row, int worker);
   void attend(const Cache& cache, int layer, int first, int count, int kv_head, int worker);
-  void normalise(const Norm& norm, int rows, Acts& out);
+  void normalise(const Norm& norm, const Part& part);
   void activate(const int32_t* z, int n, int fraction, int row, Acts& out);
-  void multiply(const Matrix& m, const Acts& a, int rows, int32_t* out, size_t stride, bool add);
+  void multiply(const Matrix& m, const Part& part, int32_t* out, size_t stride, bool add);
   void embed(int token, int32_t* x) const;
 
   Config config_;

@@ -189,6 +189,24 @@ def test_rewind(variant: str) -> None:
         jumpy.rewind(0, 9)
 
 
+def check_against_reference(
+    tensors: Tensors, config: dict[str, int], count: int, sizes: tuple[int, ...]
+) -> None:
+    """Every variant gives the reference's logits of `count` tokens, in passes of each size."""
+    tokens = sequence(count, config)
+    want = expected(tensors, config, [0] * count, tokens, 8, 2)
+    for variant, rows in itertools.product(VARIANTS, sizes):
+        network = native.Network(tensors, config, threads=1, variant=variant)
+        cache = native.Cache(network, 1, 8, 2, 64)
+        got = [
+            network.forward(
+                cache, np.zeros(rows, np.int32), np.array(tokens[i : i + rows], np.int32)
+            )
+            for i in range(0, count, rows)
+        ]
+        np.testing.assert_array_equal(np.concatenate(got), want)
+
+
 def test_largest_sums() -> None:
     """Rows of +-127 and of alternating signs: the worst for 16-bit intermediate sums."""
     config = CONFIG | {"dim": 64}
@@ -198,18 +216,19 @@ def test_largest_sums() -> None:
             t[::3] = 127
             t[1::3] = -127
             t[2::3, ::2] = 127
-    tokens = sequence(20, config)
-    want = expected(tensors, config, [0] * 20, tokens, 8, 2)
-    for variant, rows in itertools.product(VARIANTS, (1, 20)):
-        network = native.Network(tensors, config, threads=1, variant=variant)
-        cache = native.Cache(network, 1, 8, 2, 64)
-        got = [
-            network.forward(
-                cache, np.zeros(rows, np.int32), np.array(tokens[i : i + rows], np.int32)
-            )
-            for i in range(0, 20, rows)
-        ]
-        np.testing.assert_array_equal(np.concatenate(got), want)
+    check_against_reference(tensors, config, 20, (1, 20))
+
+
+@pytest.mark.parametrize("most", [120, 80, 64, 40, 20])
+def test_weights_of_any_size(most: int) -> None:
+    """How many products are added in 16 bits depends on the weights, the sums do not."""
+    tensors = model(CONFIG, seed=most)
+    for name, t in tensors.items():
+        if name.endswith(".weight"):
+            t //= max(1, 127 // most)
+            t[0, : 2 * most] = 127  # full groups among them, of either sign
+            t[1, ::7] = -127
+    check_against_reference(tensors, CONFIG, 20, (1, 5, 20))
 
 
 def test_wild_scales() -> None:
@@ -220,13 +239,7 @@ def test_wild_scales() -> None:
         for name, t in tensors.items():
             if name.endswith(".exponent"):
                 t += g.ints(-20, 20, 1)
-        tokens = sequence(12, CONFIG)
-        want = expected(tensors, CONFIG, [0] * 12, tokens, 8, 2)
-        for variant in VARIANTS:
-            network = native.Network(tensors, CONFIG, threads=1, variant=variant)
-            cache = native.Cache(network, 1, 8, 2, 64)
-            got = network.forward(cache, np.zeros(12, np.int32), np.array(tokens, np.int32))
-            np.testing.assert_array_equal(got, want)
+        check_against_reference(tensors, CONFIG, 12, (12,))
 
 
 GOLDEN = "165265042fabfd948789995aac335a49d793d6aeff6b8c312457d06bc1289301"
