@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -129,11 +129,17 @@ def check(a: Architecture, tensors: Tensors) -> None:
 
 
 class Model:
-    """A model that is open: its card, its mapped tensors and what is made of them on demand."""
+    """A model that is open: its card, its mapped tensors and what is made of them on demand.
 
-    def __init__(self, card: Card, tensors: Tensors) -> None:
+    `whole` returns when the tensors are known to be what the card says, or raises Corrupt.
+    """
+
+    def __init__(
+        self, card: Card, tensors: Tensors, whole: Callable[[], None] = lambda: None
+    ) -> None:
         self.card = card
         self.tensors = tensors
+        self.verify = whole
         self.lock = Lock()  # of its networks, which serve one caller at a time
         self._networks: dict[int, Network] = {}
 
@@ -164,7 +170,8 @@ class Model:
     def network(self, threads: int) -> Network:
         """The integer network, made at the first call for each thread count (0: all cores).
 
-        Raises Corrupt when the values break a bound that the arithmetic needs.
+        Raises Corrupt when the file is damaged, or when the values break a bound that the
+        arithmetic needs.
         """
         if threads not in self._networks:
             from lmc.kernels._native import Network
@@ -174,7 +181,9 @@ class Model:
                     dict(self.tensors), asdict(self.card.architecture), threads
                 )
             except ValueError as error:
+                self.verify()  # damage explains it better
                 raise Corrupt(f"the model {self.card.name} is unusable: {error}") from error
+        self.verify()
         return self._networks[threads]
 
 
@@ -209,18 +218,27 @@ def _file(path: Path) -> Safetensors:
 
 
 def read(path: Path) -> Model:
-    """Open the model at `path` and check all of it: layout, sizes, identity.
+    """Open the model at `path` and check all of it: layout and sizes at once, the identity while
+    the network is made, which does not leave before (`Model.verify`).
 
     Raises ModelMissing when there is no such file, Corrupt when it is damaged, Unsupported when it
     needs a newer lmc.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     file = _file(path)
     card = Card.from_json(file.metadata.get("lmc"))
     tensors = {name: file.view(name, DTYPES) for name in file.names()}
     check(card.architecture, tensors)
-    if identity(card.architecture, tensors) != card.identity:
-        raise Corrupt(
-            f"the model {path} is damaged: its content does not have the identity it states",
-            hint=f"remove it and get it again: lmc models pull {card.name}",
-        )
-    return Model(card, tensors)
+    hasher = ThreadPoolExecutor(1)
+    stated = hasher.submit(identity, card.architecture, tensors)
+    hasher.shutdown(wait=False)
+
+    def whole() -> None:
+        if stated.result() != card.identity:
+            raise Corrupt(
+                f"the model {path} is damaged: its content does not have the identity it states",
+                hint=f"remove it and get it again: lmc models pull {card.name}",
+            )
+
+    return Model(card, tensors, whole)

@@ -106,7 +106,7 @@ def _get_hint(name: str | None) -> str:
 
 
 def open_model(name: str) -> Model:
-    """The installed model of this name, verified. Raises ModelMissing, or Corrupt."""
+    """The installed model of this name. Raises ModelMissing, or Corrupt."""
     path = _path(name)
     if not path.exists():
         raise ModelMissing(
@@ -129,7 +129,7 @@ _last: dict[str, Any] = {}
 
 
 def find(wire_id: bytes) -> Model:
-    """The installed model that a compressed file names, verified. Raises ModelMissing."""
+    """The installed model that a compressed file names. Raises ModelMissing."""
     for model in installed():
         if model.card.wire_id == wire_id:
             return _opened(model.path)
@@ -154,7 +154,9 @@ def name_of(wire_id: bytes) -> str | None:
 
 def verify(name: str) -> Card:
     """Check the whole of an installed model. Raises ModelMissing, Corrupt or Unsupported."""
-    return open_model(name).card
+    model = open_model(name)
+    model.verify()
+    return model.card
 
 
 def remove(name: str) -> None:
