@@ -57,7 +57,7 @@ def decode_frame(
 
 
 def _choose(settings: Settings) -> Codec:
-    return _codec("text" if settings.level else "raw")
+    return _codec("raw" if settings.level == 0 or settings.codec == "raw" else "text")
 
 
 def _codec(name: str) -> Codec:

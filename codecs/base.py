@@ -21,7 +21,10 @@ LEVELS = range(10)
 DEFAULT_LEVEL = 6
 MIN_FRAME_SIZE = 1 << 16  # below it the promise on expansion would not hold (FORMAT.md, 6)
 MAX_FRAME_SIZE = 1 << 30
-DEFAULT_FRAME_SIZE = 1 << 24
+CODECS = ("auto", "raw", "bytes", "text")
+FRAME_SIZE = 1 << 24
+# One core codes a frame of byte models, so smaller frames are faster, and a little larger.
+BYTES_FRAME_SIZES = {1: 1 << 22, **dict.fromkeys(range(2, 7), 1 << 23)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +33,27 @@ class Settings:
 
     level: 0 stores, 1 is fastest, 9 smallest. model: name of an installed model, None for the
     level's own. threads: 0 for as many as there are cores. frame_size: bytes of content in
-    each frame but the last. Raises Usage where a value is out of range.
+    each frame but the last; 0, for the level's own, is replaced by it.
+    codec: "auto" looks at the content; "raw" stores it; "bytes" never uses a network; "text" never
+    looks whether the content is text. Raises Usage where a value is out of range.
     """
 
     level: int = DEFAULT_LEVEL
     model: str | None = None
     threads: int = 0
-    frame_size: int = DEFAULT_FRAME_SIZE
+    frame_size: int = 0
+    codec: str = "auto"
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
             raise Usage(f"there is no level {self.level}", hint="levels go from 0 to 9")
+        if self.codec not in CODECS:
+            raise Usage(f"there is no codec {self.codec!r}", hint="codecs: " + ", ".join(CODECS))
         if self.threads < 0:
             raise Usage("the number of threads cannot be negative")
+        if self.frame_size == 0:
+            size = BYTES_FRAME_SIZES.get(self.level, FRAME_SIZE)
+            object.__setattr__(self, "frame_size", size)  # frozen for everybody else
         if not MIN_FRAME_SIZE <= self.frame_size <= MAX_FRAME_SIZE:
             raise Usage(
                 f"a frame of {self.frame_size} bytes is out of range",

@@ -21,6 +21,7 @@ from lmc.errors import Corrupt, ModelMissing
 from lmc.kernels import _native
 
 if TYPE_CHECKING:
+    from lmc.kernels._native import Network
     from lmc.models.modelfile import Model
 
 FAST, NORMAL, STRONG, NETWORK = 1, 2, 3, 4
@@ -83,7 +84,7 @@ EFFORTS = {
 def plan(settings: Settings) -> Plan:
     """What frames made with these settings may need. Raises ModelMissing."""
     size = settings.frame_size
-    if settings.level not in EFFORTS and settings.model is None:
+    if not _wants_network(settings):
         return Plan(None, _native.mixer_bytes(_profile(settings.level), size))
     model = model_of(settings)
     layout = _effort(settings.level).layout(size)
@@ -93,7 +94,7 @@ def plan(settings: Settings) -> Plan:
 def pieces(data: bytes, settings: Settings) -> list[int]:
     """Sizes of the runs of `data` that are worth frames of their own, because one is text for
     the network and the next is not."""
-    if settings.level not in EFFORTS and settings.model is None:
+    if not _wants_network(settings) or settings.codec == "text":
         return [len(data)]
     kinds = [_looks_like_text(data[at : at + BLOCK]) for at in range(0, len(data), BLOCK)]
     for i in range(1, len(kinds) - 1):  # a lone block is not worth a frame
@@ -105,12 +106,13 @@ def pieces(data: bytes, settings: Settings) -> list[int]:
 
 def encode_frame(data: bytes, settings: Settings, report: Report | None = None) -> Frame:
     """Encode content of 1 byte or more; a function of data, level and model."""
-    if settings.level not in EFFORTS and settings.model is None:
+    if not _wants_network(settings):
         return encode_bytes(data, _profile(settings.level), report)
-    if not _looks_like_text(data):
+    certain = settings.codec == "text"
+    if not certain and not _looks_like_text(data):
         return encode_bytes(data, STRONG, report)
     model = model_of(settings)
-    if not _network_pays(data, model, settings.threads):
+    if not certain and not _network_pays(data, model, settings.threads):
         return encode_bytes(data, STRONG, report)
     layout = _effort(settings.level).layout(len(data))
     return encode_network(data, model, layout, settings.threads, report)
@@ -164,15 +166,24 @@ def encode_network(
     report: Report | None = None,
 ) -> Frame:
     """A frame by network and byte models, in this layout."""
-    import numpy as np  # a file without a network does not wait for it
+    # A file without a network does not wait for these.
+    from concurrent.futures import ThreadPoolExecutor
 
-    lanes = [model.tokenizer.encode(lane) for lane in _lanes(data, layout.lanes)]
+    import numpy as np
+
+    def opened() -> Network:
+        with model.lock:
+            return model.network(threads)
+
+    with ThreadPoolExecutor(1) as loader:  # the first time, weights are packed meanwhile
+        network = loader.submit(opened)
+        lanes = [model.tokenizer.encode(lane) for lane in cut(data, layout.lanes)]
     shared = len(lanes[0])
     if layout.lanes > 1 and shared <= layout.anchor:
         layout = Layout(layout.lanes, layout.window, shared // 2)
     with model.lock:
         payload = _native.encode_network(
-            model.network(threads),
+            network.result(),
             model.vocabulary,
             layout.lanes,
             layout.window,
@@ -195,8 +206,14 @@ def network_memory(model: Model, layout: Layout, size: int) -> int:
     return model.memory + keys + rows + _native.mixer_bytes(STRONG, size)
 
 
+def _wants_network(settings: Settings) -> bool:
+    if settings.codec == "bytes":
+        return False
+    return settings.level in EFFORTS or settings.model is not None
+
+
 def _profile(level: int) -> int:
-    return FAST if level == 1 else NORMAL
+    return FAST if level == 1 else STRONG if level in EFFORTS else NORMAL
 
 
 def _effort(level: int) -> Effort:
@@ -219,7 +236,8 @@ def model_of(settings: Settings) -> Model:
     return registry.open_model(largest.card.name)
 
 
-def _lanes(data: bytes, lanes: int) -> Iterator[bytes]:
+def cut(data: bytes, lanes: int) -> Iterator[bytes]:
+    """The parts of a frame's content that its lanes code."""
     size = len(data)
     for lane in range(lanes):
         yield data[size * lane // lanes : size * (lane + 1) // lanes]

@@ -3,9 +3,11 @@
     python corpora/figures.py sizes LEVEL FILE…       bits per byte of the whole .lmc file
     python corpora/figures.py classics FOLDER…        level 2 against xz -9e and bzip2 -9
     python corpora/figures.py speed LEVEL FILE BYTES  there and back, and peak memory
-    python corpora/figures.py lanes FILE BYTES N…     what N lanes cost against one lane
+    python corpora/figures.py lanes FILE BYTES W N…   sizes with N lanes and a window of W tokens
     python corpora/figures.py exact FILE BYTES        one file by every variant and thread count
     python corpora/figures.py start FILE              seconds of the tool for 1 KB
+    python corpora/figures.py llama GGUF FILE BYTES   tokens a second and core beside llama.cpp's
+                                                      (pip install llama-cpp-python)
 
 Every line of output is one JSON object. Levels from 7 on use the largest installed model, whose
 size is in its lines (`model_bytes`): a receiver needs it too.
@@ -130,22 +132,61 @@ def speed(level: int, path: str, count: int) -> None:
         )
 
 
-def lanes(path: str, count: int, numbers: list[int]) -> None:
+def lanes(path: str, count: int, window: int, numbers: list[int]) -> None:
     model = text.model_of(lmc.Settings(level=9))
     data = Path(path).read_bytes()[:count]
     for number in numbers:
-        for window in (512, 1024, 2048):
-            anchor = text.ANCHOR if number == 1 else text.SHARED_ANCHOR
-            frame = text.encode_network(data, model, text.Layout(number, window, anchor), 0)
-            tell(
-                file=Path(path).name,
-                sha256=digest(data),
-                bytes=len(data),
-                lanes=number,
-                window=window,
-                payload=len(frame.payload),
-                bits_per_byte=round(8 * len(frame.payload) / len(data), 4),
-            )
+        anchor = text.ANCHOR if number == 1 else text.SHARED_ANCHOR
+        frame = text.encode_network(data, model, text.Layout(number, window, anchor), 0)
+        tell(
+            file=Path(path).name,
+            sha256=digest(data),
+            bytes=len(data),
+            lanes=number,
+            window=window,
+            payload=len(frame.payload),
+            bits_per_byte=round(8 * len(frame.payload) / len(data), 4),
+        )
+
+
+def llama(gguf: str, path: str, count: int) -> None:
+    """Both on one thread and in turns, so that whatever slows the machine slows both."""
+    import llama_cpp
+
+    model = text.model_of(lmc.Settings(level=9))
+    data = Path(path).read_bytes()[:count]
+    layout = text.Layout(64, 512, text.SHARED_ANCHOR)
+    other = llama_cpp.Llama(gguf, n_ctx=512, n_threads=1, verbose=False)
+    prompt = other.tokenize(data[:64])
+    tokens = sum(len(model.tokenizer.encode(lane)) for lane in text.cut(data, layout.lanes))
+    text.encode_network(data[:4096], model, layout, 1)  # the weights are packed now
+    for _ in range(3):
+        other.reset()
+        other.eval(prompt)
+        generated = 100
+        began = time.perf_counter()
+        for _ in range(generated):
+            other.eval([other.sample(temp=0.0)])
+        theirs = generated / (time.perf_counter() - began)
+        began = time.perf_counter()
+        frame = text.encode_network(data, model, layout, 1)
+        middle = time.perf_counter()
+        back = text.decode_frame(
+            frame.method, frame.params, frame.payload, len(data), model, threads=1
+        )
+        end = time.perf_counter()
+        tell(
+            **machine(),
+            file=Path(path).name,
+            bytes=len(data),
+            tokens=tokens,
+            llama_tokens_s=round(theirs, 1),
+            encode_tokens_s=round(tokens / (middle - began), 1),
+            decode_tokens_s=round(tokens / (end - middle), 1),
+            encode_ratio=round(tokens / (middle - began) / theirs, 2),
+            decode_ratio=round(tokens / (end - middle) / theirs, 2),
+            restored=back == data,
+        )
 
 
 def exact(path: str, count: int) -> None:
@@ -219,12 +260,14 @@ def main(arguments: list[str]) -> None:
             classics(folders)
         case ["speed", level, path, count]:
             speed(int(level), path, int(count))
-        case ["lanes", path, count, *numbers]:
-            lanes(path, int(count), [int(n) for n in numbers])
+        case ["lanes", path, count, window, *numbers]:
+            lanes(path, int(count), int(window), [int(n) for n in numbers])
         case ["exact", path, count]:
             exact(path, int(count))
         case ["start", path]:
             start(path)
+        case ["llama", gguf, path, count]:
+            llama(gguf, path, int(count))
         case _:
             raise SystemExit(__doc__)
 

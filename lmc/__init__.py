@@ -10,7 +10,7 @@ At once: `compress`, `decompress`. In pieces: `Compressor`, `Decompressor`. As a
 file: `inspect`. All of them raise `LmcError` and its kinds (`lmc.errors`), and nothing prints.
 
 The names and manners are those of `bz2` and `lzma`. The options are those of `Settings`: a level
-from 0 (stored) to 9, a model, threads, the size of a frame. What is written depends on the
+from 0 (stored) to 9, a model, threads, the size of a frame, a codec. What is written depends on the
 content and these options, but not on threads, nor on how the content was cut into
 pieces.
 

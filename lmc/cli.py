@@ -28,7 +28,7 @@ from typing import Any, BinaryIO, NoReturn, cast
 import click
 
 from lmc import files
-from lmc.codecs.base import DEFAULT_FRAME_SIZE, DEFAULT_LEVEL
+from lmc.codecs.base import CODECS, DEFAULT_LEVEL
 from lmc.errors import LmcError, NotLmc, TooMuchMemory
 from lmc.files import STREAM, SUFFIX, Skipped
 
@@ -55,7 +55,8 @@ class Options:
     level: int = DEFAULT_LEVEL
     model: str | None = None
     threads: int = 0
-    frame_size: int = DEFAULT_FRAME_SIZE
+    frame_size: int = 0
+    codec: str = "auto"
     memory: int | None = None
     json: bool = False
 
@@ -133,11 +134,18 @@ _PACKING = [
     click.option("--best", "level", flag_value="9", default=None, hidden=True),
     click.option("-m", "--model", metavar="MODEL", help="Use this model (see: lmc models list)."),
     click.option(
+        "--codec",
+        type=click.Choice(CODECS),
+        default=CODECS[0],
+        metavar="NAME",
+        help=f"One of {', '.join(CODECS)}.  [default: {CODECS[0]}]",
+    ),
+    click.option(
         "--frame-size",
         type=Size(),
-        default=DEFAULT_FRAME_SIZE,
+        default=0,
         metavar="SIZE",
-        help=f"Content of one frame.  [default: {DEFAULT_FRAME_SIZE >> 20}M]",
+        help="Content of one frame.  [default: 4M to 16M, by level]",
     ),
 ]
 _UNPACKING = [
@@ -448,6 +456,7 @@ def _pack(path: str, options: Options, console: Console) -> dict[str, object]:
         model=options.model,
         threads=options.threads,
         frame_size=options.frame_size,
+        codec=options.codec,
     )
     output = options.output
     if output is None and path != STREAM:

@@ -12,7 +12,7 @@ import os
 from bisect import bisect_right
 from typing import TYPE_CHECKING, BinaryIO, TextIO, cast
 
-from lmc.codecs.base import DEFAULT_FRAME_SIZE, DEFAULT_LEVEL
+from lmc.codecs.base import DEFAULT_LEVEL
 from lmc.container import Place, read_place, read_places
 from lmc.errors import Usage
 from lmc.stream import PIECE, Compressor, Decoder, decode, find_model
@@ -30,7 +30,8 @@ def open(
     *,
     model: str | None = None,
     threads: int = 0,
-    frame_size: int = DEFAULT_FRAME_SIZE,
+    frame_size: int = 0,
+    codec: str = "auto",
     memory_limit: int | None = None,
     encoding: str | None = None,
     errors: str | None = None,
@@ -53,6 +54,7 @@ def open(
         model=model,
         threads=threads,
         frame_size=frame_size,
+        codec=codec,
         memory_limit=memory_limit,
     )
     if not text:
@@ -75,7 +77,8 @@ class LmcFile(io.BufferedIOBase):
         *,
         model: str | None = None,
         threads: int = 0,
-        frame_size: int = DEFAULT_FRAME_SIZE,
+        frame_size: int = 0,
+        codec: str = "auto",
         memory_limit: int | None = None,
     ) -> None:
         self._reader: io.BufferedReader | None = None
@@ -86,7 +89,7 @@ class LmcFile(io.BufferedIOBase):
             raise Usage(f"a file cannot be opened as {mode!r}")
         if kind != "r":
             self._compressor = Compressor(
-                level, model=model, threads=threads, frame_size=frame_size
+                level, model=model, threads=threads, frame_size=frame_size, codec=codec
             )
         if isinstance(filename, str | bytes | os.PathLike):
             self._file = cast(BinaryIO, builtins.open(filename, f"{kind}b"))  # noqa: SIM115

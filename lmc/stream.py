@@ -15,7 +15,7 @@ from threading import Lock
 from typing import Any, Protocol
 
 from lmc import codecs
-from lmc.codecs.base import DEFAULT_FRAME_SIZE, DEFAULT_LEVEL, Frame, Plan, Report, Settings
+from lmc.codecs.base import DEFAULT_LEVEL, Frame, Plan, Report, Settings
 from lmc.container import (
     DEFAULT_MEMORY_LIMIT,
     Description,
@@ -99,13 +99,14 @@ def compress(
     *,
     model: str | None = None,
     threads: int = 0,
-    frame_size: int = DEFAULT_FRAME_SIZE,
+    frame_size: int = 0,
+    codec: str = "auto",
 ) -> bytes:
     """Compress data to a file of one member; the options are those of `Settings`.
 
     Raises Usage, or ModelMissing.
     """
-    compressor = Compressor(level, model=model, threads=threads, frame_size=frame_size)
+    compressor = Compressor(level, model=model, threads=threads, frame_size=frame_size, codec=codec)
     return compressor.compress(data) + compressor.flush()
 
 
@@ -122,10 +123,11 @@ class Compressor:
         *,
         model: str | None = None,
         threads: int = 0,
-        frame_size: int = DEFAULT_FRAME_SIZE,
+        frame_size: int = 0,
+        codec: str = "auto",
         meter: Meter | None = None,
     ) -> None:
-        self._settings = Settings(level, model, threads, frame_size)
+        self._settings = Settings(level, model, threads, frame_size, codec)
         self._meter = meter or Meter(None, None)
         self._plan = codecs.plan(self._settings)
         size = self._settings.frame_size  # of a frame, and of its payload at most
@@ -224,6 +226,7 @@ def compress_stream(
         model=settings.model,
         threads=settings.threads,
         frame_size=settings.frame_size,
+        codec=settings.codec,
         meter=Meter(progress, size_hint),
     )
     read = written = 0

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmc.codecs import text
+from lmc.codecs import encode_frame, text
 from lmc.codecs.base import Frame, Settings
 from lmc.codecs.text import FAST, NETWORK, NORMAL, STRONG, Layout
-from lmc.errors import Corrupt, ModelMissing
+from lmc.errors import Corrupt, ModelMissing, Usage
 from lmc.models.modelfile import Model, read
 
 ROOT = Path(__file__).parents[2]
@@ -141,6 +141,21 @@ def test_a_mode_for_each_run() -> None:
     assert sizes == [2 * text.BLOCK, 3 * text.BLOCK, 2 * text.BLOCK]
     assert text.encode_frame(rubbish, Settings(level=9)).method == STRONG
     assert text.encode_frame(prose[:500], Settings(level=9)).method == NETWORK
+
+
+@pytest.mark.usefixtures("tiny_home")
+def test_a_codec_for_all_of_it() -> None:
+    noisy = noise(500)
+    assert text.encode_frame(noisy, Settings(level=9)).method == STRONG
+    assert text.encode_frame(noisy, Settings(level=9, codec="text")).method == NETWORK
+    assert text.pieces(PROSE * 40 + noise(1 << 18), Settings(level=9, codec="text")) == [502144]
+    for level, method in ((1, FAST), (6, NORMAL), (9, STRONG)):
+        choice = Settings(level=level, codec="bytes")
+        assert text.encode_frame(PROSE, choice).method == method
+        assert text.plan(choice).model is None
+    assert encode_frame(PROSE, Settings(codec="raw")).method == 0
+    with pytest.raises(Usage, match="no codec 'png'"):
+        Settings(codec="png")
 
 
 @pytest.mark.usefixtures("tiny_home")

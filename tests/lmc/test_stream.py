@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lmc
-from lmc.codecs.base import DEFAULT_FRAME_SIZE, MIN_FRAME_SIZE
+from lmc.codecs.base import FRAME_SIZE, MIN_FRAME_SIZE
 
 CONTENTS = [b"", b"a", b"short", bytes(70000), random.Random(1).randbytes(5 * MIN_FRAME_SIZE + 3)]
 
@@ -165,7 +165,7 @@ def test_expansion(level: int, frames: int, more: int) -> None:
 
 
 def test_expansion_at_the_default_frame_size() -> None:
-    content = bytes(DEFAULT_FRAME_SIZE + 1)
+    content = bytes(FRAME_SIZE + 1)
     assert len(lmc.compress(content, 0)) == len(content) + 92
 
 
