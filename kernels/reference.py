@@ -286,6 +286,9 @@ class ReferenceNetwork:
             )
             for i in range(config["layers"])
         ]
+        self.reach = (
+            self._ints("reach").tolist() if "reach" in self.tensors else [0] * config["layers"]
+        )
         self.final = self._norm("final_norm")
         self.head = self._matrix("head", "final_norm")
 
@@ -360,8 +363,9 @@ class ReferenceNetwork:
                 np.array([value_scale(t) for t in flat], np.int64),
             ),
         )
-        anchor, own = cache.visible(layer, lane, position)
-        far = min(position, cache.anchor + cache.window - 1)
+        reach = self.reach[layer]
+        anchor, own = cache.visible(layer, lane, position, reach)
+        far = position if reach else min(position, cache.anchor + cache.window - 1)
         result = []
         for h in range(heads):
             g = h * kv_heads // heads
@@ -402,9 +406,13 @@ class ReferenceCache:
     def append(self, layer: int, lane: int, entry: Entry) -> None:
         self._entries[layer][lane].append(entry)
 
-    def visible(self, layer: int, lane: int, position: int) -> tuple[list[Entry], list[Entry]]:
+    def visible(
+        self, layer: int, lane: int, position: int, reach: int
+    ) -> tuple[list[Entry], list[Entry]]:
         """The anchor entries and the lane's own entries that a row at `position` attends to."""
         start = self.anchor if lane else 0
-        first = max(self.anchor, position - self.window + 1)
-        anchor = self._entries[layer][0][: min(self.anchor, position + 1)]
+        oldest = position - (min(self.window, reach) if reach else self.window) + 1
+        first = max(self.anchor, oldest)
+        anchor = self._entries[layer][0][max(0, oldest) if reach else 0 : position + 1]
+        anchor = anchor[: max(0, self.anchor - (max(0, oldest) if reach else 0))]
         return anchor, self._entries[layer][lane][first - start : position + 1 - start]

@@ -8,7 +8,9 @@ from typing import Any
 
 from lmc.errors import Corrupt, Unsupported
 
-ARITHMETIC = 1  # revision of ARITHMETIC.md that this lmc computes
+# Revisions of ARITHMETIC.md that this lmc computes. A model states the least that it needs.
+PLAIN, REACH = 1, 2
+ARITHMETIC = REACH  # the newest
 WIRE_ID_BYTES = 8  # of the identity, in the header of a compressed file
 
 
@@ -81,7 +83,7 @@ class Card:
             revision = raw["arithmetic"]
             if isinstance(revision, int) and revision > ARITHMETIC:
                 raise Unsupported(f"the model needs revision {revision} of lmc's arithmetic")
-            if revision != ARITHMETIC:
+            if type(revision) is not int or revision < PLAIN:
                 raise Corrupt("the model card names no known arithmetic")
             card = cls(**{**raw, "architecture": Architecture(**raw["architecture"])})
             words = (card.name, card.licence, card.source, card.identity, card.recipe)

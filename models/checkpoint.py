@@ -36,6 +36,7 @@ class Shape:
     rope_theta: float
     epsilon: float
     tied: bool
+    reach: tuple[int, ...] = ()  # of each layer, in tokens; 0 and no entries at all: no limit
 
     def check(self) -> None:
         """Raise Corrupt unless the sizes can belong to one model."""

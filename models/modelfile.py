@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmc.errors import Corrupt, ModelMissing
-from lmc.models.card import ARITHMETIC, Architecture, Card
+from lmc.models.card import PLAIN, REACH, Architecture, Card
 from lmc.models.safetensors import Safetensors
 from lmc.models.tokenizer import Tokenizer, TokenTable
 
@@ -36,6 +36,11 @@ ENCODING_ONLY = ("tokenizer.json", "tokenizer.ids")
 DTYPES = {"I8": "<i1", "U8": "<u1", "I32": "<i4", "U32": "<u4", "I64": "<i8", "U64": "<u8"}
 
 
+def revision(tensors: Tensors) -> int:
+    """The least revision of the arithmetic that computes a network of these tensors."""
+    return REACH if "reach" in tensors else PLAIN
+
+
 def identity(architecture: Architecture, tensors: Tensors) -> str:
     """SHA-256, in hex, of whatever influences decoding.
 
@@ -48,7 +53,7 @@ def identity(architecture: Architecture, tensors: Tensors) -> str:
     def line(value: Any) -> None:
         state.update(json.dumps(value, sort_keys=True, separators=(",", ":")).encode() + b"\n")
 
-    line({"arithmetic": ARITHMETIC, "architecture": asdict(architecture)})
+    line({"arithmetic": revision(tensors), "architecture": asdict(architecture)})
     for name in sorted(tensors):
         if name not in ENCODING_ONLY:
             tensor = tensors[name]
@@ -96,9 +101,12 @@ def expected(a: Architecture) -> dict[str, tuple[str, tuple[int, ...]]]:
 def optional(a: Architecture) -> dict[str, tuple[str, tuple[int, ...]]]:
     """The tensors that may be there."""
     rows = (a.heads + 2 * a.kv_heads) * a.head_dim
-    biases: dict[str, tuple[str, tuple[int, ...]]] = {"head.bias": ("<i4", (a.vocab,))}
-    biases.update({f"layers.{i}.qkv.bias": ("<i4", (rows,)) for i in range(a.layers)})
-    return biases
+    may: dict[str, tuple[str, tuple[int, ...]]] = {
+        "head.bias": ("<i4", (a.vocab,)),
+        "reach": ("<i4", (a.layers,)),
+    }
+    may.update({f"layers.{i}.qkv.bias": ("<i4", (rows,)) for i in range(a.layers)})
+    return may
 
 
 def check(a: Architecture, tensors: Tensors) -> None:
@@ -230,6 +238,8 @@ def read(path: Path) -> Model:
     card = Card.from_json(file.metadata.get("lmc"))
     tensors = {name: file.view(name, DTYPES) for name in file.names()}
     check(card.architecture, tensors)
+    if card.arithmetic != revision(tensors):
+        raise Corrupt(f"the model {path} states an arithmetic that its tensors do not need")
     hasher = ThreadPoolExecutor(1)
     stated = hasher.submit(identity, card.architecture, tensors)
     hasher.shutdown(wait=False)

@@ -28,9 +28,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lmc.errors import Unsupported
-from lmc.models.card import ARITHMETIC, Architecture, Card
+from lmc.models.card import Architecture, Card
 from lmc.models.checkpoint import Checkpoint
-from lmc.models.modelfile import identity
+from lmc.models.modelfile import identity, revision
 from lmc.models.tokenizer import TokenTable, prepare
 
 Array = npt.NDArray[Any]
@@ -153,10 +153,13 @@ def integer_scales(scale: Doubles, low_bits: int) -> tuple[npt.NDArray[np.int32]
     return np.rint(np.ldexp(scale, exponent)).astype(np.int32), exponent
 
 
-def matrix(name: str, rows: Doubles, unit: float | Doubles = 1.0) -> dict[str, Array]:
-    """`name`.weight, .scale and .exponent of a matrix whose rows count `unit` times."""
+def matrix(
+    name: str, rows: Doubles, unit: float | Doubles = 1.0, limit: int = 127
+) -> dict[str, Array]:
+    """`name`.weight (up to `limit`), .scale and .exponent of a matrix whose rows count `unit`
+    times."""
     peak = np.abs(rows).max(axis=1)
-    step = np.where(peak > 0, peak, 1.0) / 127
+    step = np.where(peak > 0, peak, 1.0) / limit
     weight = np.rint(rows / step[:, None]).astype(np.int8)
     scale, exponent = integer_scales(np.where(peak > 0, step * unit, 0.0), 23)
     scale[(peak > 0) & (scale == 0)] = 1
@@ -167,11 +170,11 @@ def matrix(name: str, rows: Doubles, unit: float | Doubles = 1.0) -> dict[str, A
     }
 
 
-def plain_norm(name: str, dim: int) -> dict[str, Array]:
-    """A norm without gain: it was folded into the matrix behind."""
-    gain, exponent = integer_scales(np.ones(dim), 29)
+def norm(name: str, gains: Doubles) -> dict[str, Array]:
+    """A norm of `gains`, which are ones where they were folded into the matrix behind."""
+    gain, exponent = integer_scales(gains, 29)
     return {
-        f"{name}.source": np.arange(dim, dtype=np.int32),
+        f"{name}.source": np.arange(len(gains), dtype=np.int32),
         f"{name}.gain": gain,
         f"{name}.exponent": np.array([exponent], np.int32),
     }
@@ -192,7 +195,8 @@ def _layer(checkpoint: Checkpoint, i: int, recipe: Recipe) -> dict[str, Array]:
     v = rotate_heads(np.ascontiguousarray(v.T), s.head_dim).T
     qkv = np.concatenate([q, k, v]) * _doubles(checkpoint, at + "attn_norm")
     unit = np.concatenate([np.full(query, score), np.ones(2 * key)])
-    tensors = plain_norm(at + "attn_norm", s.dim) | plain_norm(at + "ffn_norm", s.dim)
+    ones = np.ones(s.dim)
+    tensors = norm(at + "attn_norm", ones) | norm(at + "ffn_norm", ones)
     tensors |= matrix(at + "qkv", rotate(qkv), unit)
     bias = checkpoint.bias(i)
     if bias is not None:
@@ -244,7 +248,7 @@ def quantize(
         "tokenizer.ids": ids,
         "rotary.frequency": frequencies(s.rope_theta, s.head_dim),
     }
-    tensors |= plain_norm("final_norm", s.dim)
+    tensors |= norm("final_norm", np.ones(s.dim))
     tensors |= matrix("head", rotate(head), LOG2E)
     if virtual.any():
         tensors["head.bias"] = np.where(virtual, NEVER, 0).astype(np.int32)
@@ -271,7 +275,7 @@ def quantize(
         name=name,
         licence=checkpoint.licence,
         source=checkpoint.source,
-        arithmetic=ARITHMETIC,
+        arithmetic=revision(tensors),
         architecture=architecture,
         identity=identity(architecture, tensors),
         recipe="int8 rows; residual stream and values rotated"

@@ -96,7 +96,7 @@ void bind_network(py::module_& m) {
       })
       .def("rewind", &Cache::rewind, py::arg("lane"), py::arg("tokens"))
       .def_property_readonly("lanes", &Cache::lanes)
-      .def_property_readonly("window", &Cache::window)
+      .def_property_readonly("window", [](const Cache& c) { return c.window(); })
       .def_property_readonly("anchor", &Cache::anchor)
       .def_property_readonly("bytes", &Cache::bytes);
 }

@@ -273,6 +273,11 @@ Network::Network(const Tensors& tensors, const Config& config, int threads, cons
   embed_exponent_ = read.exponent("embed");
   const auto* frequency = static_cast<const uint64_t*>(read.data("rotary.frequency", Type::u64, {c.head_dim / 2}));
   frequency_.assign(frequency, frequency + c.head_dim / 2);
+  reach_.assign(c.layers, 0);
+  if (read.has("reach")) {
+    const int32_t* reach = read.ints("reach", c.layers, 0, 4096);
+    reach_.assign(reach, reach + c.layers);
+  }
 
   const auto matrix = [&](const std::string& name, int rows, int columns, const Norm* norm,
                           const std::vector<int>& order, const int8_t* weights = nullptr) {
@@ -472,7 +477,9 @@ void Network::attend(const Cache& cache, int layer, int first, int count, int kv
   Scratch::Worker& w = s.workers[worker];
   const int hd = config_.head_dim, half = hd / 2, group = config_.heads / config_.kv_heads;
   const int up = 30 - bits(static_cast<uint64_t>(hd) * 127 * 127);
-  const int64_t anchor = cache.anchor_, window = cache.window_;
+  // A layer with a reach sees the newest keys alone; the anchor is to it what lies before the lane.
+  const bool local = reach_[layer] > 0;
+  const int64_t anchor = cache.anchor_, window = cache.window(layer);
   const int total = count * group;
   for (int q0 = 0; q0 < total; q0 += QUERIES) {
     const int queries = std::min(QUERIES, total - q0);
@@ -481,8 +488,11 @@ void Network::attend(const Cache& cache, int layer, int first, int count, int kv
     const int64_t low = std::max(anchor, s.rows[row0].position - window + 1), high = s.rows[row1].position;
     const int64_t low_tile = low / TILE;
     w.tiles.clear();
-    const int fixed = static_cast<int>((std::min(anchor, high + 1) + TILE - 1) / TILE);
-    for (int t = 0; t < fixed; ++t) w.tiles.push_back(cache.fixed(layer, kv_head, t));
+    const int64_t first_fixed = local ? std::max<int64_t>(0, s.rows[row0].position - window + 1) / TILE : 0;
+    for (int64_t t = first_fixed; t * TILE < std::min(anchor, high + 1); ++t) {
+      w.tiles.push_back(cache.fixed(layer, kv_head, t));
+    }
+    const int fixed = static_cast<int>(w.tiles.size());
     for (int64_t t = low_tile; low <= high && t <= high / TILE; ++t) {
       w.tiles.push_back(cache.own(layer, lane, kv_head, t));
     }
@@ -498,7 +508,7 @@ void Network::attend(const Cache& cache, int layer, int first, int count, int kv
       const int n1 = room(kernels_.peak(y, hd));
       for (int far = 0; far < 2; ++far) {
         if (far ? fixed == 0 : own == 0) continue;
-        const int32_t* turns = s.turns.data() + (static_cast<size_t>(row) * 4 + 2 * far) * half;
+        const int32_t* turns = s.turns.data() + (static_cast<size_t>(row) * 4 + (far && !local ? 2 : 0)) * half;
         const Scaled q(kernels_.turn(y, half, n1, turns, turns + half, w.turned.data()));
         kernels_.narrow(w.turned.data(), hd, q.nb, q.reciprocal, 0,
                         reinterpret_cast<uint8_t*>(w.queries.data()) + (far * QUERIES + i) * hd);
@@ -516,11 +526,14 @@ void Network::attend(const Cache& cache, int layer, int first, int count, int kv
     for (int i = 0; i < queries; ++i) {
       const int64_t position = s.rows[first + (q0 + i) / group].position;
       const int64_t start = std::max(anchor, position - window + 1);
-      const int near = static_cast<int>(std::min(anchor, position + 1));
-      const int visible = near + static_cast<int>(std::max<int64_t>(0, position + 1 - start));
+      // Of the anchor's keys, counted from the first tile that is looked at.
+      const int limit = fixed * TILE;
+      const int before = local ? std::clamp<int>(static_cast<int>(position - window + 1 - first_fixed * TILE), 0, limit) : 0;
+      const int near = std::max(before, std::min(limit, static_cast<int>(std::min(anchor, position + 1) - first_fixed * TILE)));
+      const int visible = near - before + static_cast<int>(std::max<int64_t>(0, position + 1 - start));
       int32_t* row = scores + i * stride;
       int32_t largest = MASKED;
-      if (fixed) largest = kernels_.scores(row, w.tiles.data(), fixed, hd, up, factor[1][i], down[1][i], 0, near);
+      if (fixed) largest = kernels_.scores(row, w.tiles.data(), fixed, hd, up, factor[1][i], down[1][i], before, near);
       if (own) {
         const int from = static_cast<int>(std::min<int64_t>(start - low_tile * TILE, own * TILE));
         const int to = std::max(from, static_cast<int>(position + 1 - low_tile * TILE));
@@ -666,14 +679,20 @@ Cache::Cache(const Network& network, int lanes, int window, int anchor, int chun
   if (window < 1 || anchor < 0 || int64_t{window} + anchor > 4096) refuse("window and anchor are out of range");
   if (chunk < 1) refuse("the chunk is out of range");
   chunk_ = std::min(chunk_, PASS_ROWS);
-  tiles_ = (window + chunk_ + TILE - 2) / TILE + 1;
+  size_t ring = 0;  // tiles
+  for (int reach : network.reach_) {
+    windows_.push_back(reach > 0 ? std::min(window, reach) : window);
+    ring_at_.push_back(ring);
+    ring_tiles_.push_back((windows_.back() + chunk_ + TILE - 2) / TILE + 1);
+    ring += static_cast<size_t>(lanes) * heads_ * ring_tiles_.back();
+  }
   anchor_tiles_ = (anchor + TILE - 1) / TILE;
   tile_bytes_ = TileShape{network.config().head_dim}.bytes();
   const size_t heads = static_cast<size_t>(network.config().layers) * heads_;
   length_.assign(lanes, anchor);
   length_[0] = 0;
   high_ = length_;
-  ring_ = Buffer<uint8_t>(heads * lanes * tiles_ * tile_bytes_);
+  ring_ = Buffer<uint8_t>(ring * tile_bytes_);
   anchors_ = Buffer<uint8_t>(heads * anchor_tiles_ * tile_bytes_);
 }
 

@@ -54,6 +54,7 @@ class Network {
   void forward(Cache& cache, int rows, const int32_t* lane, const int32_t* token, int32_t* logits);
 
  private:
+  friend class Cache;
   struct Layer;
   struct Scratch;
   struct Norm;
@@ -78,6 +79,7 @@ class Network {
   Buffer<int32_t> embed_scale_;
   int embed_exponent_ = 0;
   std::vector<uint64_t> frequency_;
+  std::vector<int> reach_;  // of each layer, in tokens; 0: the cache's whole window
   std::vector<Layer> layers_;
   std::unique_ptr<Norm> final_;
   std::unique_ptr<Matrix> head_;
@@ -86,7 +88,8 @@ class Network {
 
 // Keys and values of `lanes` sequences. A row at position p sees its lane's keys at positions
 // max(anchor, p - window + 1) .. p and the anchor keys, the first `anchor` tokens of lane 0; other
-// lanes start at position `anchor`. window >= 1, anchor >= 0, window + anchor <= 4096.
+// lanes start at position `anchor`. A layer with a reach sees the newest keys alone, of the lane and of
+// the anchor before it. window >= 1, anchor >= 0, window + anchor <= 4096.
 // `chunk` is the most tokens of one lane that one internal pass appends (it only bounds memory).
 class Cache {
  public:
@@ -94,6 +97,7 @@ class Cache {
 
   int lanes() const { return static_cast<int>(length_.size()); }
   int window() const { return window_; }
+  int window(int layer) const { return windows_[layer]; }
   int anchor() const { return anchor_; }
   // Next position of a lane.
   int64_t length(int lane) const { return length_.at(lane); }
@@ -104,8 +108,9 @@ class Cache {
  private:
   friend class Network;
   uint8_t* own(int layer, int lane, int head, int64_t tile) const {
-    return ring_.data() + (((static_cast<size_t>(layer) * lanes() + lane) * heads_ + head) * tiles_ +
-                           static_cast<size_t>(tile % tiles_)) * tile_bytes_;
+    const int tiles = ring_tiles_[layer];
+    return ring_.data() + (ring_at_[layer] + (static_cast<size_t>(lane) * heads_ + head) * tiles +
+                           static_cast<size_t>(tile % tiles)) * tile_bytes_;
   }
   uint8_t* fixed(int layer, int head, int64_t tile) const {
     return anchors_.data() +
@@ -114,7 +119,11 @@ class Cache {
 
   const Network* network_;
   int window_, anchor_, chunk_, heads_;
-  int tiles_, anchor_tiles_;  // of TILE tokens, for each layer, lane and head
+  // By layer: keys that a row sees; the first tile (of TILE tokens) in the ring, and the number of
+  // tiles of a lane and head.
+  std::vector<int> windows_, ring_tiles_;
+  std::vector<size_t> ring_at_;
+  int anchor_tiles_;
   size_t tile_bytes_;
   std::vector<int64_t> length_;
   std::vector<int64_t> high_;  // the furthest that each lane has been: what the ring still holds

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from lmc.models.card import ARITHMETIC, Architecture, Card
+from lmc.models.card import PLAIN, Architecture, Card
 from lmc.models.modelfile import identity, write
 from lmc.models.tokenizer import TokenTable, prepare
 
@@ -90,7 +90,7 @@ def tokens() -> dict[str, Any]:
 def make(path: Path = PATH) -> None:
     everything = {**tensors(), **tokens()}
     card = Card(
-        "tiny", "Apache-2.0", "tests/golden/make_model.py", ARITHMETIC, SIZES,
+        "tiny", "Apache-2.0", "tests/golden/make_model.py", PLAIN, SIZES,
         identity(SIZES, everything), "noise",
     )  # fmt: skip
     write(path, card, everything)

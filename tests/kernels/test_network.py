@@ -47,8 +47,9 @@ CONFIG = {
 
 
 def model(
-    config: dict[str, int], *, bias: bool = True, tied: bool = False, split: int = 7, seed: int = 1
-) -> Tensors:
+    config: dict[str, int], *, bias: bool = True, tied: bool = False, split: int = 7, seed: int = 1,
+    reach: tuple[int, ...] = (),
+) -> Tensors:  # fmt: skip
     """A random model whose activations stay in a sensible range."""
     g = Generator(seed)
     c = config
@@ -81,6 +82,8 @@ def model(
     norm("final_norm")
     matrix("head", c["vocab"], c["dim"], bias, weight=not tied)
     step = (1 << 64) // 40
+    if reach:
+        t["reach"] = np.array(reach, np.int32)
     t["rotary.frequency"] = np.array(
         [step >> (i * 8 // c["head_dim"]) for i in range(c["head_dim"] // 2)], np.uint64
     )
@@ -106,6 +109,7 @@ SHAPES: dict[str, tuple[dict[str, int], dict[str, Any]]] = {
     "tied": ({}, {"tied": True}),
     "multi-head": ({"heads": 3, "kv_heads": 3, "vocab": 64}, {}),
     "one key head": ({"heads": 5, "kv_heads": 1, "dim": 33, "hidden": 31, "vocab": 7}, {}),
+    "reach": ({"layers": 4}, {"reach": (5, 0, 17, 40)}),
     "wide head": ({"heads": 2, "kv_heads": 1, "head_dim": 96, "layers": 1}, {}),
 }
 

@@ -103,7 +103,7 @@ def test_newer_and_absurd_cards(made: tuple[Card, dict[str, np.ndarray]]) -> Non
     card = made[0]
     raw = json.loads(card.to_json())
     with pytest.raises(Unsupported):
-        Card.from_json(json.dumps({**raw, "arithmetic": 2}))
+        Card.from_json(json.dumps({**raw, "arithmetic": 99}))
     changes: tuple[dict[str, Any], ...] = (
         {"architecture": {**raw["architecture"], "dim": -3}},
         {"architecture": {**raw["architecture"], "layers": 1 << 39}},
@@ -111,6 +111,7 @@ def test_newer_and_absurd_cards(made: tuple[Card, dict[str, np.ndarray]]) -> Non
         {"architecture": []},
         {"identity": "00"},
         {"arithmetic": "1"},
+        {"arithmetic": 0},
         {"name": 3},
     )
     for change in changes:
