@@ -19,6 +19,9 @@ BY_NUMBER = {
     2: ("bytes-normal", "text"),
     3: ("bytes-strong", "text"),
     4: ("network", "text"),
+    5: ("primed-fast", "text"),
+    6: ("primed-normal", "text"),
+    7: ("primed-strong", "text"),
 }
 
 

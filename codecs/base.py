@@ -24,7 +24,7 @@ MAX_FRAME_SIZE = 1 << 30
 CODECS = ("auto", "raw", "bytes", "text")
 FRAME_SIZE = 1 << 24
 # One core codes a frame of byte models, so smaller frames are faster, and a little larger.
-BYTES_FRAME_SIZES = {1: 1 << 22, **dict.fromkeys(range(2, 7), 1 << 23)}
+BYTES_FRAME_SIZES = {1: 1 << 22, 2: 1 << 23}
 
 
 @dataclass(frozen=True, slots=True)

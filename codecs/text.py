@@ -1,6 +1,6 @@
 """The codec for text and any other bytes: adaptive byte models, mixed with a network where it pays.
 
-Four methods (FORMAT.md, section 5). Three code bytes by the adaptive models alone, in three
+FORMAT.md, section 5, has the methods. Some code bytes by the adaptive models alone, in three
 profiles; `network` splits the bytes into tokens and walks each one down the vocabulary's trie,
 every decision mixed from the network's probability and the byte models'
 (kernels/src/textframe.hpp).
@@ -17,15 +17,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from lmc.codecs.base import Frame, Plan, Report, Settings
-from lmc.errors import Corrupt, ModelMissing
+from lmc.errors import Corrupt
 from lmc.kernels import _native
+from lmc.kernels.start import start
 
 if TYPE_CHECKING:
     from lmc.kernels._native import Network
     from lmc.models.modelfile import Model
 
 FAST, NORMAL, STRONG, NETWORK = 1, 2, 3, 4
-"""Method numbers; for the first three also the profile of the byte models."""
+"""Method numbers; for the first three also the profile of the byte models, which begins knowing
+nothing. PRIMED + profile is the method that begins from the start that lmc ships."""
+PRIMED = 4
 
 WINDOW_UNIT = 16
 
@@ -57,8 +60,10 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How a level lays out network frames: one lane for each `lane_bytes`, at most `lanes`."""
+    """A level's model and layout of network frames: one lane for each `lane_bytes`, at most
+    `lanes`. Without a name the model is the largest that is installed."""
 
+    model: str | None
     lane_bytes: int
     lanes: int
     window: int
@@ -75,9 +80,13 @@ SHARED_ANCHOR = 128
 
 # More lanes decode faster and cost a little, because each begins with little context.
 EFFORTS = {
-    7: Effort(lane_bytes=8 << 10, lanes=64, window=512),
-    8: Effort(lane_bytes=32 << 10, lanes=64, window=1024),
-    9: Effort(lane_bytes=256 << 10, lanes=32, window=2048),
+    3: Effort("lmc-tiny", lane_bytes=4 << 10, lanes=64, window=256),
+    4: Effort("lmc-tiny", lane_bytes=16 << 10, lanes=64, window=1024),
+    5: Effort("lmc-small", lane_bytes=4 << 10, lanes=64, window=256),
+    6: Effort("lmc-small", lane_bytes=16 << 10, lanes=64, window=1024),
+    7: Effort(None, lane_bytes=8 << 10, lanes=64, window=512),
+    8: Effort(None, lane_bytes=32 << 10, lanes=64, window=1024),
+    9: Effort(None, lane_bytes=256 << 10, lanes=32, window=2048),
 }
 
 
@@ -85,7 +94,7 @@ def plan(settings: Settings) -> Plan:
     """What frames made with these settings may need. Raises ModelMissing."""
     size = settings.frame_size
     if not _wants_network(settings):
-        return Plan(None, _native.mixer_bytes(_profile(settings.level), size))
+        return Plan(None, _native.mixer_bytes(_begin(_profile(settings.level))[0], size))
     model = model_of(settings)
     layout = _effort(settings.level).layout(size)
     return Plan(model.card.wire_id, network_memory(model, layout, size))
@@ -110,10 +119,10 @@ def encode_frame(data: bytes, settings: Settings, report: Report | None = None) 
         return encode_bytes(data, _profile(settings.level), report)
     certain = settings.codec == "text"
     if not certain and not _looks_like_text(data):
-        return encode_bytes(data, STRONG, report)
+        return encode_bytes(data, PRIMED + STRONG, report)
     model = model_of(settings)
     if not certain and not _network_pays(data, model, settings.threads):
-        return encode_bytes(data, STRONG, report)
+        return encode_bytes(data, PRIMED + STRONG, report)
     layout = _effort(settings.level).layout(len(data))
     return encode_network(data, model, layout, settings.threads, report)
 
@@ -132,7 +141,8 @@ def decode_frame(
         if method != NETWORK:
             if params:
                 raise Corrupt("a frame of bytes has no parameters")
-            return _native.decode_bytes(method, payload, size, report)
+            profile, start = _begin(method)
+            return _native.decode_bytes(profile, payload, size, report, start)
         layout = Layout.from_params(params, size)
         if model is None:
             raise Corrupt("a network frame in a member without a model")
@@ -147,15 +157,22 @@ def decode_frame(
                 size,
                 payload,
                 report,
+                opened.start,
             )
     except _native.Damaged as error:
         raise Corrupt(str(error)) from error
 
 
 def encode_bytes(data: bytes, method: int, report: Report | None = None) -> Frame:
-    """A frame by the byte models alone; `method` is FAST, NORMAL or STRONG."""
-    payload = _native.encode_bytes(method, data, report)
-    return Frame(method, b"", payload, None, _native.mixer_bytes(method, len(data)))
+    """A frame by the byte models alone; `method` is FAST, NORMAL or STRONG, or PRIMED more."""
+    profile, start = _begin(method)
+    payload = _native.encode_bytes(profile, data, report, start)
+    return Frame(method, b"", payload, None, _native.mixer_bytes(profile, len(data)))
+
+
+def _begin(method: int) -> tuple[int, bytes]:
+    """The profile of a method of byte models, and what it begins from."""
+    return (method, b"") if method <= STRONG else (method - PRIMED, start(method - PRIMED))
 
 
 def encode_network(
@@ -192,6 +209,7 @@ def encode_network(
             np.concatenate(lanes),
             np.array([len(ids) for ids in lanes], np.uint32),
             report,
+            model.start,
         )
     memory = network_memory(model, layout, len(data))
     return Frame(NETWORK, layout.to_params(), payload, model.card.wire_id, memory)
@@ -213,11 +231,11 @@ def _wants_network(settings: Settings) -> bool:
 
 
 def _profile(level: int) -> int:
-    return FAST if level == 1 else STRONG if level in EFFORTS else NORMAL
+    return PRIMED + (FAST if level == 1 else STRONG if level in EFFORTS else NORMAL)
 
 
 def _effort(level: int) -> Effort:
-    """A model that was asked for by name serves at every level; the low ones decode fastest."""
+    """A model that was asked for by name serves at every level; the lowest decode fastest."""
     return EFFORTS.get(level, EFFORTS[7])
 
 
@@ -225,15 +243,8 @@ def model_of(settings: Settings) -> Model:
     """The model that these settings ask for, opened. Raises ModelMissing."""
     from lmc.models import registry
 
-    if settings.model is not None:
-        return registry.open_model(settings.model)
-    largest = registry.largest()
-    if largest is None:
-        raise ModelMissing(
-            f"level {settings.level} needs a language model, and none is installed",
-            hint="lmc models pull smollm2-135m",
-        )
-    return registry.open_model(largest.card.name)
+    name = settings.model or _effort(settings.level).model or registry.largest().name
+    return registry.open_model(name)
 
 
 def cut(data: bytes, lanes: int) -> Iterator[bytes]:
@@ -267,4 +278,4 @@ def _network_pays(data: bytes, model: Model, threads: int) -> bool:
     step = max(SAMPLE, len(data) // SAMPLES)
     sample = b"".join(data[at : at + SAMPLE] for at in range(0, len(data), step))
     mixed = encode_network(sample, model, Layout(1, 512, ANCHOR), threads)
-    return len(mixed.payload) < 0.97 * len(encode_bytes(sample, STRONG).payload)
+    return len(mixed.payload) < 0.97 * len(encode_bytes(sample, PRIMED + STRONG).payload)

@@ -2,8 +2,7 @@
 
     python corpora/bench.py FILE…
 
-For each file: bytes, bits per byte, and the megabytes of content per second there and back; with
-a model installed also at levels 7 and 9. Every result is decompressed and compared. Times are of
+For each file: bytes, bits per byte, and the megabytes of content per second there and back. Every result is decompressed and compared. Times are of
 one run, in this process, after start-up.
 """
 
@@ -18,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import lmc
-from lmc.models import registry
 
 Coder = Callable[[bytes], bytes]
 
@@ -33,8 +31,7 @@ RIVALS: dict[str, tuple[Coder, Coder]] = {
     "xz -9e": (lambda data: lzma.compress(data, preset=9 | lzma.PRESET_EXTREME), lzma.decompress),
 }
 LEVELS: dict[str, tuple[Coder, Coder]] = {
-    f"lmc -{number}": (level(number), lmc.decompress)
-    for number in ((1, 2, 7, 9) if registry.largest() else (1, 2))
+    f"lmc -{number}": (level(number), lmc.decompress) for number in (1, 2, 4, 6, 9)
 }
 
 

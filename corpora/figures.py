@@ -9,8 +9,8 @@
     python corpora/figures.py llama GGUF FILE BYTES   tokens a second and core beside llama.cpp's
                                                       (pip install llama-cpp-python)
 
-Every line of output is one JSON object. Levels from 7 on use the largest installed model, whose
-size is in its lines (`model_bytes`): a receiver needs it too.
+Every line of output is one JSON object. Levels from 3 on use a model, whose size is in its lines
+(`model_bytes`): a receiver needs it too, but for those that come with lmc.
 """
 
 from __future__ import annotations
@@ -53,8 +53,10 @@ def digest(data: bytes) -> str:
 def model_bytes(level: int) -> int:
     from lmc.models import registry
 
-    largest = registry.largest()
-    return largest.size_bytes if level >= 7 and largest else 0
+    if level not in text.EFFORTS:
+        return 0
+    name = text.EFFORTS[level].model or registry.largest().name
+    return next(model.size_bytes for model in registry.installed() if model.name == name)
 
 
 def sizes(level: int, paths: list[str]) -> None:

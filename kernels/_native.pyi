@@ -6,6 +6,8 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
+Buffer = bytes | memoryview | NDArray[Any]
+
 # ---- the network (bind_network.cpp) ----
 
 def kernel_names() -> list[str]: ...
@@ -83,11 +85,23 @@ def token_weights(
 ) -> NDArray[np.uint32]: ...
 def mixer_bytes(profile: int, size: int) -> int: ...
 def encode_bytes(
-    profile: int, data: bytes, progress: Callable[[int], object] | None = None
+    profile: int,
+    data: bytes,
+    progress: Callable[[int], object] | None = None,
+    start: Buffer = b"",
 ) -> bytes: ...
 def decode_bytes(
-    profile: int, payload: bytes, size: int, progress: Callable[[int], object] | None = None
+    profile: int,
+    payload: bytes,
+    size: int,
+    progress: Callable[[int], object] | None = None,
+    start: Buffer = b"",
 ) -> bytes: ...
+def start_size(profile: int) -> int: ...
+def start_weights(profile: int) -> int: ...
+def unlearned(profile: int) -> bytes: ...
+def learn_bytes(profile: int, data: bytes, start: Buffer = b"") -> bytes: ...
+@overload
 def encode_network(
     network: Network,
     vocabulary: Vocabulary,
@@ -98,7 +112,24 @@ def encode_network(
     tokens: NDArray[np.int32],
     counts: NDArray[np.uint32],
     progress: Callable[[int], object] | None = None,
+    start: Buffer = b"",
+    learn: Literal[False] = False,
 ) -> bytes: ...
+@overload
+def encode_network(
+    network: Network,
+    vocabulary: Vocabulary,
+    lanes: int,
+    window: int,
+    anchor: int,
+    size: int,
+    tokens: NDArray[np.int32],
+    counts: NDArray[np.uint32],
+    progress: Callable[[int], object] | None = None,
+    start: Buffer = b"",
+    *,
+    learn: Literal[True],
+) -> tuple[bytes, bytes]: ...
 def decode_network(
     network: Network,
     vocabulary: Vocabulary,
@@ -108,15 +139,17 @@ def decode_network(
     size: int,
     payload: bytes,
     progress: Callable[[int], object] | None = None,
+    start: Buffer = b"",
 ) -> bytes: ...
 
 # ---- the mixer (bind_mixer.cpp) ----
 
 def mixer_replay(
     profile: int,
-    network: bool,
     ends: Sequence[int],
     script: Sequence[tuple[int, int, int, int]],
     scalar: bool = False,
+    start: Sequence[int] = (),
+    learn: bool = False,
 ) -> list[int]: ...
 def byte_code_length(data: bytes, profile: int) -> float: ...

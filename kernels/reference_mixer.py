@@ -237,8 +237,9 @@ _BESIDE = [
     "above",
     "indirect2",
 ]
-PLANS = {
-    (1, False): Plan(
+_BESIDE2 = ["order2", "order3", *_BESIDE[1:]]
+PLANS = {  # from 4 on those beside a network
+    1: Plan(
         ["order2", "order3", "order4", "order6", "word"],
         ["order2", "order3", "order4", "record2", "sparse23"],
         3,
@@ -249,10 +250,10 @@ PLANS = {
         8,
         22,
     ),
-    (2, False): Plan(
+    2: Plan(
         _TEXT, _BINARY, 4, [12, 5], ["match", "partial", "classes", "one"], (21, 10), 2, 12, 23
     ),
-    (3, False): Plan(
+    3: Plan(
         [*_TEXT, "order5", "indirect1", "record2", "sparse23"],
         [*_BINARY, "record1", "sparse24", "order4", "indirect2"],
         4,
@@ -263,7 +264,7 @@ PLANS = {
         16,
         24,
     ),
-    (0, True): Plan(
+    4: Plan(
         _BESIDE,
         _BESIDE,
         3,
@@ -272,6 +273,17 @@ PLANS = {
         (24, 12),
         2,
         12,
+        22,
+    ),
+    5: Plan(
+        [*_BESIDE2, "order1", "word", "order5"],
+        [*_BESIDE2, "order1", "record2", "sparse23"],
+        4,
+        [16, 5],
+        ["match", "partial", "order1", "loss", "classes", "one"],
+        (24, 12),
+        2,
+        16,
         22,
     ),
 }
@@ -327,12 +339,21 @@ class Mixer:
         self.weights: dict[tuple[int, int], list[int]] = {}
         self.counts: dict[tuple[int, int], int] = {}
         self.finals: dict[int, list[int]] = {}
+        self.count = 0  # that the last set's vectors begin with
+        self.first_final = [65536 // sets] * sets
+
+    def start(self, start: Sequence[int]) -> None:
+        """Begin with what was learned before: count, weights, final weights."""
+        inputs = len(self.first)
+        self.count = min(start[0], 1023)
+        bounded = [max(-WEIGHT_LIMIT, min(WEIGHT_LIMIT, v - (v >> 31 << 32))) for v in start[1:]]
+        self.first, self.first_final = bounded[:inputs], bounded[inputs:]
 
     def select(self, selected: Iterable[int], final_context: int) -> None:
         self.chosen = list(enumerate(selected))
         self.w = [self.weights.setdefault(c, list(self.first)) for c in self.chosen]
-        self.final = self.finals.setdefault(final_context, [65536 // self.sets] * self.sets)
-        common = self.counts.get(self.chosen[-1], 0)
+        self.final = self.finals.setdefault(final_context, list(self.first_final))
+        common = self.counts.setdefault(self.chosen[-1], self.count)
         for s, c in enumerate(self.chosen[:-1]):
             if common and not self.counts.get(c, 0):
                 self.w[s][:] = self.w[-1]
@@ -479,13 +500,14 @@ class Lane:
 class ByteMixer:
     """The same calls as the C++ class, one lane or many."""
 
-    def __init__(self, profile: int, network: bool, ends: Sequence[int]) -> None:
-        self.plan = plan = PLANS[0 if network else profile, network]
-        self.network = network
+    def __init__(self, profile: int, ends: Sequence[int], start: Sequence[int] = ()) -> None:
+        self.plan = plan = PLANS[profile]
+        self.network = network = profile >= 4
         size = ends[-1]
         contexts, matches = len(plan.text), len(plan.lengths)
         self.voices = contexts + matches + 2
-        self.width = (self.voices + (3 if network else 0) + 7) // 8 * 8
+        unit = 16 if network else 8
+        self.width = -(-(self.voices + (3 if network else 0)) // unit) * unit
         self.buffer = bytearray(size)
         starts = [0, *ends[:-1]]
         self.lanes = [
@@ -510,9 +532,23 @@ class ByteMixer:
             first[:contexts] = [19660] * contexts
             first[contexts : contexts + matches] = [16384] * matches
         self.mixer = Mixer(len(plan.sets), first, plan.shifts)
+        if start:
+            self.begin_from(start, len(first) + len(plan.sets) + 1)
         self.refine_bits = [fit(size * 4, 8, 16), fit(size * 4, 8, plan.log2_refine)]
         self.refine = [ProbabilityMap(), ProbabilityMap()]
         self.follow: list[dict[int, int]] = [{}, {}]
+
+    def begin_from(self, start: Sequence[int], at: int) -> None:
+        """The mixer's weights, then the adaptive probabilities (ARITHMETIC.md, "A start")."""
+        self.mixer.start(start[:at])
+        for maps in self.history_maps:
+            for k in range(len(maps)):
+                maps[k] = [FROZEN_HALF, *start[at + 1 : at + 256]]
+                at += 256
+        orders = self.orders[:1] if self.network else self.orders
+        for part in (self.match_maps, *orders):
+            part[:] = start[at : at + len(part)]
+            at += len(part)
 
     # Calls.
 
@@ -739,10 +775,13 @@ class ByteMixer:
 
 
 def replay(
-    profile: int, network: bool, ends: Sequence[int], script: Iterable[tuple[int, int, int, int]]
+    profile: int,
+    ends: Sequence[int],
+    script: Iterable[tuple[int, int, int, int]],
+    start: Sequence[int] = (),
 ) -> list[int]:
     """The probabilities of a script of steps; `_native.mixer_replay` documents them."""
-    m = ByteMixer(profile, network, ends)
+    m = ByteMixer(profile, ends, start)
     out = []
     for kind, a, b, c in script:
         if kind == 0:

@@ -98,7 +98,7 @@ class LevelOption(click.Option):
         if self.opts != ["-1"]:
             return None
         text = (
-            "Level: fastest to smallest; from 7 on with a language model; -0 only stores.  "
+            "Level: fastest to smallest; from 3 on with a language model; -0 only stores.  "
             f"[default: -{DEFAULT_LEVEL}]"
         )
         return "-1 ... -9", text
@@ -731,8 +731,9 @@ def _known_models() -> list[dict[str, Any]]:
     installed = registry.installed()
     models: list[dict[str, Any]] = [
         {
-            "name": model.path.name.removesuffix(registry.SUFFIX),
+            "name": model.name,
             "installed": True,
+            "embedded": model.embedded,
             "path": str(model.path),
             "size_bytes": model.size_bytes,
             "parameters": model.card.parameters,

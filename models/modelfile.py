@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
 
+NETWORK_PROFILE = 5  # the mixer's plan beside a network that begins from a start (ARITHMETIC.md)
+
 # Needed by encoders only; two models that differ in these decode the same files.
 ENCODING_ONLY = ("tokenizer.json", "tokenizer.ids")
 # safetensors' names of the dtypes that a model may have.
@@ -38,7 +40,7 @@ DTYPES = {"I8": "<i1", "U8": "<u1", "I32": "<i4", "U32": "<u4", "I64": "<i8", "U
 
 def revision(tensors: Tensors) -> int:
     """The least revision of the arithmetic that computes a network of these tensors."""
-    return REACH if "reach" in tensors else PLAIN
+    return REACH if "reach" in tensors or "mixer.start" in tensors else PLAIN
 
 
 def identity(architecture: Architecture, tensors: Tensors) -> str:
@@ -104,6 +106,7 @@ def optional(a: Architecture) -> dict[str, tuple[str, tuple[int, ...]]]:
     may: dict[str, tuple[str, tuple[int, ...]]] = {
         "head.bias": ("<i4", (a.vocab,)),
         "reach": ("<i4", (a.layers,)),
+        "mixer.start": ("<u4", (-1,)),
     }
     may.update({f"layers.{i}.qkv.bias": ("<i4", (rows,)) for i in range(a.layers)})
     return may
@@ -169,6 +172,18 @@ class Model:
         from lmc.kernels._native import Vocabulary
 
         return Vocabulary(self.tensors["tokens.bytes"], self.tensors["tokens.offsets"])
+
+    @cached_property
+    def start(self) -> Array | bytes:
+        """What the mixer of a network frame begins from; empty if it begins knowing nothing."""
+        from lmc.kernels._native import start_size
+
+        start = self.tensors.get("mixer.start")
+        if start is None:
+            return b""
+        if len(start) != start_size(NETWORK_PROFILE):
+            raise Corrupt(f"the model {self.card.name} has a start of another mixer")
+        return start
 
     @property
     def memory(self) -> int:

@@ -1,7 +1,8 @@
 """The models on this machine, and how to get one.
 
-Models are files named <name>.safetensors in the folder `models` of lmc's data directory:
-$LMC_HOME, else $XDG_DATA_HOME/lmc, else ~/.local/share/lmc (%LOCALAPPDATA%\\lmc on Windows).
+Models are files named <name>.safetensors. Some come with lmc, in models/data; the others are in the
+folder `models` of lmc's data directory: $LMC_HOME, else $XDG_DATA_HOME/lmc, else
+~/.local/share/lmc (%LOCALAPPDATA%\\lmc on Windows).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from lmc.models.card import WIRE_ID_BYTES, Card
 from lmc.models.modelfile import Model, read, read_card
 
 SUFFIX = ".safetensors"
+EMBEDDED = Path(__file__).parent / "data"
 Progress = Callable[[str], None]
 
 
@@ -50,10 +52,16 @@ class Known:
 
 @dataclass(frozen=True)
 class Installed:
-    """A model file in the data directory."""
+    """A model file: one that comes with lmc, or one in the data directory."""
 
     path: Path
     card: Card
+    embedded: bool = False
+
+    @property
+    def name(self) -> str:
+        """What people call it by."""
+        return self.path.name.removesuffix(SUFFIX)
 
     @property
     def size_bytes(self) -> int:
@@ -75,16 +83,28 @@ def home() -> Path:
 def _path(name: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise Usage(f"{name!r} cannot be a model's name: letters, digits, '.', '_' and '-' only")
-    return home() / "models" / (name + SUFFIX)
+    embedded = EMBEDDED / (name + SUFFIX)
+    return embedded if embedded.exists() else home() / "models" / (name + SUFFIX)
+
+
+def _own_path(name: str) -> Path:
+    """The path in the data directory. Raises Usage for the name of an embedded model."""
+    path = _path(name)
+    if path.parent == EMBEDDED:
+        raise Usage(f"{name} comes with lmc: it can be neither replaced nor removed")
+    return path
 
 
 # --- what is here ---
 
 
 def _candidates() -> Iterator[Installed]:
-    for path in sorted((home() / "models").glob("[!.]*" + SUFFIX)):
+    names = {path.name for path in EMBEDDED.glob("*" + SUFFIX)}
+    own = (home() / "models").glob("[!.]*" + SUFFIX)
+    paths = [EMBEDDED / name for name in names] + [p for p in own if p.name not in names]
+    for path in sorted(paths):
         try:
-            yield Installed(path, read_card(path))
+            yield Installed(path, read_card(path), path.parent == EMBEDDED)
         except LmcError:
             continue  # no model of this lmc: `verify` says what is wrong with it
 
@@ -95,9 +115,9 @@ def installed() -> list[Installed]:
     return sorted(found, key=lambda model: (-model.card.parameters, model.path.name))
 
 
-def largest() -> Installed | None:
-    """The installed model that compresses best by its size, or None."""
-    return next(iter(installed()), None)
+def largest() -> Installed:
+    """The model that compresses best by its size."""
+    return installed()[0]
 
 
 def _get_hint(name: str | None) -> str:
@@ -162,7 +182,7 @@ def verify(name: str) -> Card:
 def remove(name: str) -> None:
     """Delete an installed model. Raises ModelMissing."""
     try:
-        _path(name).unlink()
+        _own_path(name).unlink()
     except FileNotFoundError as error:
         raise ModelMissing(f"the model {name} is not installed") from error
 
@@ -184,7 +204,7 @@ def known() -> dict[str, Known]:
 def _install(name: str, make: Callable[[], tuple[Card, dict[str, Any]]]) -> Installed:
     from lmc.models.modelfile import write
 
-    path = _path(name)
+    path = _own_path(name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         card, tensors = make()
@@ -280,7 +300,7 @@ def import_checkpoint(
     from lmc.models.gguf import GgufCheckpoint
     from lmc.models.quantize import quantize
 
-    _path(name)  # a bad name is told before the work
+    _own_path(name)  # a bad name is told before the work
     if name in known():
         raise Usage(f"{name} is the name of a known model", hint="choose another name")
     place = Path(path)

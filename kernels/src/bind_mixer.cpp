@@ -13,11 +13,10 @@ namespace py = pybind11;
 
 namespace {
 
-using lmc::mixer::ByteMixer;
 using lmc::mixer::Profile;
 
-Profile profile_of(int number) {
-  if (number < 1 || number > 3) throw py::value_error("no such profile of byte models");
+Profile profile_of(int number, int most) {
+  if (number < 1 || number > most) throw py::value_error("no such profile of byte models");
   return static_cast<Profile>(number);
 }
 
@@ -28,14 +27,16 @@ void check(bool holds, const char* message) {
   if (!holds) throw py::value_error(message);
 }
 
-std::vector<uint32_t> mixer_replay(int profile, bool network, const std::vector<uint32_t>& ends,
-                                   const std::vector<Step>& script, bool scalar) {
-  ByteMixer m(profile_of(profile), network, ends, !scalar && lmc::use_avx2());
+std::vector<uint32_t> mixer_replay(int profile, const std::vector<uint32_t>& ends, const std::vector<Step>& script,
+                                   bool scalar, const std::vector<uint32_t>& start, bool learn) {
+  const auto mixer = lmc::mixer::make_mixer(profile_of(profile, 5), ends, {start.data(), start.size()},
+                                            !scalar && lmc::use_avx2());
+  auto& m = *mixer;
   std::vector<uint32_t> left;
-  uint32_t start = 0;
+  uint32_t begin = 0;
   for (uint32_t end : ends) {
-    left.push_back(end - start);
-    start = end;
+    left.push_back(end - begin);
+    begin = end;
   }
   size_t lane = 0;
   int bits = 0;  // left of the byte begun
@@ -77,7 +78,7 @@ std::vector<uint32_t> mixer_replay(int profile, bool network, const std::vector<
         throw py::value_error("no such kind of step");
     }
   }
-  return out;
+  return learn ? m.learned() : out;
 }
 
 struct Length {
@@ -92,10 +93,10 @@ struct Length {
 double byte_code_length(const py::bytes& data, int profile) {
   const std::string_view view = data;
   check(view.size() < UINT32_MAX - 1, "too many bytes");
-  const Profile p = profile_of(profile);
+  const Profile p = profile_of(profile, 3);
   Length length;
   py::gil_scoped_release unlock;
-  lmc::mixer::code_bytes(p, reinterpret_cast<const uint8_t*>(view.data()), nullptr,
+  lmc::mixer::code_bytes(p, {}, reinterpret_cast<const uint8_t*>(view.data()), nullptr,
                          static_cast<uint32_t>(view.size()), length, [](uint32_t) {});
   return length.bits;
 }
@@ -103,12 +104,12 @@ double byte_code_length(const py::bytes& data, int profile) {
 }  // namespace
 
 void bind_mixer(py::module_& m) {
-  m.def("mixer_replay", &mixer_replay, py::arg("profile"), py::arg("network"), py::arg("ends"), py::arg("script"),
-        py::arg("scalar") = false,
-        "The probabilities (units of 2^-24) that a ByteMixer gives for a script of steps\n"
+  m.def("mixer_replay", &mixer_replay, py::arg("profile"), py::arg("ends"), py::arg("script"),
+        py::arg("scalar") = false, py::arg("start") = std::vector<uint32_t>{}, py::arg("learn") = false,
+        "The probabilities (units of 2^-24) that a mixer gives for a script of steps\n"
         "(0, lane, inside, 0) begin a byte, (1, bit, p, p_bias) code a bit, (2, bit, p, p_bias) code\n"
         "`token ends here` (a one ends the byte begun), (3, bit, 0, 0) skip a bit, (4, lane, id, 0)\n"
-        "token done. ValueError for steps out of order.");
+        "token done. With `learn` what it has learned instead. ValueError for steps out of order.");
   m.def("byte_code_length", &byte_code_length, py::arg("data"), py::arg("profile"),
         "Bits that the byte models of a profile (1-3) give to data; for reporting only.");
 }

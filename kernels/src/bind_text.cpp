@@ -75,29 +75,85 @@ void check_profile(int number) {
 }
 
 using lmc::mixer::Profile;
+using lmc::mixer::Start;
 
-template <class Bits>
-void code_bytes(int profile, const uint8_t* data, uint8_t* out, size_t size, Bits& bits,
-                Reporter& report) {
-  py::gil_scoped_release unlock;
-  lmc::mixer::code_bytes(static_cast<Profile>(profile), data, out, static_cast<uint32_t>(size), bits,
-                         std::ref(report));
+// The start of a mixer as Python has it: little-endian uint32 in bytes, none if empty.
+class StartBytes {
+ public:
+  explicit StartBytes(const py::buffer& buffer) : info_(buffer.request()) {
+    if (info_.itemsize * info_.size % 4 != 0 || (info_.ndim == 1 && info_.strides[0] != info_.itemsize)) {
+      throw py::value_error("a start is a run of 32-bit numbers");
+    }
+    const auto* bytes = static_cast<const uint8_t*>(info_.ptr);
+    values_.resize(static_cast<size_t>(info_.itemsize * info_.size) / 4);
+    for (size_t i = 0; i < values_.size(); ++i, bytes += 4) {
+      values_[i] = bytes[0] | uint32_t{bytes[1]} << 8 | uint32_t{bytes[2]} << 16 | uint32_t{bytes[3]} << 24;
+    }
+  }
+  Start start() const { return {values_.data(), values_.size()}; }
+
+ private:
+  py::buffer_info info_;
+  std::vector<uint32_t> values_;
+};
+
+py::bytes from_start(const std::vector<uint32_t>& values) {
+  std::vector<uint8_t> out;
+  for (uint32_t v : values) {
+    for (int shift = 0; shift < 32; shift += 8) out.push_back(static_cast<uint8_t>(v >> shift));
+  }
+  return to_bytes(out);
 }
 
-py::bytes encode_bytes(int profile, const py::buffer& data, const py::object& progress) {
+template <class Bits>
+std::vector<uint32_t> code_bytes(int profile, Start start, const uint8_t* data, uint8_t* out, size_t size, Bits& bits,
+                                 Reporter& report, bool learn = false) {
+  py::gil_scoped_release unlock;
+  return lmc::mixer::code_bytes(static_cast<Profile>(profile), start, data, out, static_cast<uint32_t>(size), bits,
+                                std::ref(report), learn);
+}
+
+template <class F>
+auto of_plan(int profile, F&& f) {
+  if (profile < 1 || profile > 5) throw py::value_error("no such profile of byte models");
+  return lmc::mixer::with_mixer(static_cast<Profile>(profile), {0}, {}, false, [&](auto mixer) { return f(*mixer); });
+}
+size_t start_size(int profile) {
+  return of_plan(profile, [](const auto& mixer) { return mixer.learned_size(); });
+}
+size_t start_weights(int profile) {
+  return of_plan(profile, [](const auto& mixer) { return mixer.learned_weights(); });
+}
+py::bytes unlearned(int profile) {
+  return from_start(of_plan(profile, [](const auto& mixer) { return mixer.learned(); }));
+}
+
+// What a mixer has learned from `data`, going on from a start.
+py::bytes learn_bytes(int profile, const py::buffer& data, const py::buffer& start) {
+  const py::buffer_info info = data.request();
+  const std::string_view view = view_of(info);
+  check_profile(profile);
+  Encoder bits;
+  const py::none nobody;
+  Reporter report(nobody);
+  return from_start(code_bytes(profile, StartBytes(start).start(), reinterpret_cast<const uint8_t*>(view.data()),
+                               nullptr, view.size(), bits, report, true));
+}
+
+py::bytes encode_bytes(int profile, const py::buffer& data, const py::object& progress, const py::buffer& start) {
   const py::buffer_info info = data.request();
   const std::string_view view = view_of(info);
   check_profile(profile);
   if (view.empty()) return {};
   Encoder bits;
   Reporter report(progress);
-  code_bytes(profile, reinterpret_cast<const uint8_t*>(view.data()), nullptr, view.size(), bits,
-             report);
+  code_bytes(profile, StartBytes(start).start(), reinterpret_cast<const uint8_t*>(view.data()), nullptr, view.size(),
+             bits, report);
   return to_bytes(std::move(bits.coder).bytes());
 }
 
 py::bytes decode_bytes(int profile, const py::bytes& payload, uint32_t size,
-                       const py::object& progress) {
+                       const py::object& progress, const py::buffer& start) {
   if (size == 0 || size > kMaxSize) throw py::value_error("no such size of a frame");
   check_profile(profile);
   const std::string_view view = payload;
@@ -108,7 +164,7 @@ py::bytes decode_bytes(int profile, const py::bytes& payload, uint32_t size,
   Reporter report(progress);
   // Not a bytes object yet: it would be filled with the lock released.
   const std::unique_ptr<uint8_t[]> out(new uint8_t[size]);
-  code_bytes(profile, nullptr, out.get(), size, bits, report);
+  code_bytes(profile, StartBytes(start).start(), nullptr, out.get(), size, bits, report);
   return {reinterpret_cast<const char*>(out.get()), size};
 }
 
@@ -128,16 +184,34 @@ void check_layout(const lmc::Layout& layout, uint32_t size) {
   }
 }
 
-py::bytes encode_network(lmc::Network& network, const lmc::Vocabulary& vocabulary, uint32_t lanes,
-                         uint32_t window, uint32_t anchor, uint32_t size,
-                         const Array<int32_t>& tokens, const Array<uint32_t>& counts,
-                         const py::object& progress) {
+// Codes a frame, and calls done(frame) with what is then known.
+template <class Bits, class F>
+auto code_network(lmc::Network& network, const lmc::Vocabulary& vocabulary, const lmc::Layout& layout, uint32_t size,
+                  Bits& bits, Start start, const int32_t* tokens, const uint32_t* counts, Reporter& report, F&& done) {
+  const auto with = [&](auto frame) {
+    {
+      py::gil_scoped_release unlock;
+      frame->run(tokens, counts, std::ref(report));
+    }
+    return done(*frame);
+  };
+  if (start.size == 0) {
+    using Frame = lmc::NetworkFrame<Bits, Profile::network>;
+    return with(std::make_unique<Frame>(network, vocabulary, layout, size, bits, start));
+  }
+  using Frame = lmc::NetworkFrame<Bits, Profile::network2>;
+  return with(std::make_unique<Frame>(network, vocabulary, layout, size, bits, start));
+}
+
+py::object encode_network(lmc::Network& network, const lmc::Vocabulary& vocabulary, uint32_t lanes, uint32_t window,
+                          uint32_t anchor, uint32_t size, const Array<int32_t>& tokens, const Array<uint32_t>& counts,
+                          const py::object& progress, const py::buffer& start, bool learn) {
   const lmc::Layout layout{lanes, window, anchor};
   check_layout(layout, size);
   if (counts.size() != static_cast<py::ssize_t>(lanes)) throw py::value_error("one count a lane");
   const int32_t* token = tokens.data();
   const int32_t* last = token + tokens.size();
-  for (uint32_t l = 0, start = 0; l < lanes; ++l) {
+  for (uint32_t l = 0, begin = 0; l < lanes; ++l) {
     const uint32_t end = lmc::lane_end(size, lanes, l);
     uint64_t spelt = 0;
     for (uint32_t i = 0; i < counts.data()[l]; ++i) {
@@ -148,34 +222,32 @@ py::bytes encode_network(lmc::Network& network, const lmc::Vocabulary& vocabular
       }
       spelt += vocabulary.length(static_cast<uint32_t>(id));
     }
-    if (spelt != end - start) throw py::value_error("the tokens do not spell their lane");
-    start = end;
+    if (spelt != end - begin) throw py::value_error("the tokens do not spell their lane");
+    begin = end;
   }
   Encoder bits;
   Reporter report(progress);
-  {
-    py::gil_scoped_release unlock;
-    lmc::NetworkFrame<Encoder> frame(network, vocabulary, layout, size, bits);
-    frame.run(tokens.data(), counts.data(), std::ref(report));
-  }
-  return to_bytes(std::move(bits.coder).bytes());
+  const StartBytes from(start);
+  const std::vector<uint32_t> learned =
+      code_network(network, vocabulary, layout, size, bits, from.start(), tokens.data(), counts.data(), report,
+                   [&](const auto& frame) { return learn ? frame.learned() : std::vector<uint32_t>{}; });
+  const py::bytes payload = to_bytes(std::move(bits.coder).bytes());
+  if (learn) return py::make_tuple(payload, from_start(learned));
+  return payload;
 }
 
-py::bytes decode_network(lmc::Network& network, const lmc::Vocabulary& vocabulary, uint32_t lanes,
-                         uint32_t window, uint32_t anchor, uint32_t size, const py::bytes& payload,
-                         const py::object& progress) {
+py::bytes decode_network(lmc::Network& network, const lmc::Vocabulary& vocabulary, uint32_t lanes, uint32_t window,
+                         uint32_t anchor, uint32_t size, const py::bytes& payload, const py::object& progress,
+                         const py::buffer& start) {
   const lmc::Layout layout{lanes, window, anchor};
   check_layout(layout, size);
   const std::string_view view = payload;
   Decoder bits{{reinterpret_cast<const uint8_t*>(view.data()), view.size()}};
   Reporter report(progress);
-  std::unique_ptr<lmc::NetworkFrame<Decoder>> frame;
-  {
-    py::gil_scoped_release unlock;
-    frame = std::make_unique<lmc::NetworkFrame<Decoder>>(network, vocabulary, layout, size, bits);
-    frame->run(nullptr, nullptr, std::ref(report));
-  }
-  return {reinterpret_cast<const char*>(frame->bytes()), size};
+  return code_network(network, vocabulary, layout, size, bits, StartBytes(start).start(), nullptr, nullptr, report,
+                      [&](const auto& frame) {
+                        return py::bytes(reinterpret_cast<const char*>(frame.bytes()), size);
+                      });
 }
 
 std::unique_ptr<lmc::Vocabulary> make_vocabulary(const Array<uint8_t>& bytes,
@@ -223,15 +295,22 @@ void bind_text(py::module_& m) {
   m.def("mixer_bytes", &mixer_bytes, py::arg("profile"), py::arg("size"),
         "Bytes that the byte models of a profile take at most for so many bytes of content.");
   m.def("encode_bytes", &encode_bytes, py::arg("profile"), py::arg("data"),
-        py::arg("progress") = py::none(), "Code bytes by the byte models alone.");
+        py::arg("progress") = py::none(), py::arg("start") = py::bytes(), "Code bytes by the byte models alone.");
   m.def("decode_bytes", &decode_bytes, py::arg("profile"), py::arg("payload"), py::arg("size"),
-        py::arg("progress") = py::none(), "The bytes that encode_bytes coded.");
+        py::arg("progress") = py::none(), py::arg("start") = py::bytes(), "The bytes that encode_bytes coded.");
+  m.def("start_size", &start_size, py::arg("profile"), "Numbers in the start of a profile's mixer.");
+  m.def("start_weights", &start_weights, py::arg("profile"), "How many of them are the mixer's own, the first ones.");
+  m.def("unlearned", &unlearned, py::arg("profile"), "The start that is like none.");
+  m.def("learn_bytes", &learn_bytes, py::arg("profile"), py::arg("data"), py::arg("start") = py::bytes(),
+        "What the byte models have learned from data, for other content to start from.");
   m.def("encode_network", &encode_network, py::arg("network"), py::arg("vocabulary"),
         py::arg("lanes"), py::arg("window"), py::arg("anchor"), py::arg("size"), py::arg("tokens"),
-        py::arg("counts"), py::arg("progress") = py::none(),
-        "Code tokens, counts[l] of them spelling lane l, by network and byte models mixed.");
+        py::arg("counts"), py::arg("progress") = py::none(), py::arg("start") = py::bytes(),
+        py::arg("learn") = false,
+        "Code tokens, counts[l] of them spelling lane l, by network and byte models mixed.\n"
+        "With `learn` also what the byte models have learned.");
   m.def("decode_network", &decode_network, py::arg("network"), py::arg("vocabulary"),
         py::arg("lanes"), py::arg("window"), py::arg("anchor"), py::arg("size"),
-        py::arg("payload"), py::arg("progress") = py::none(),
+        py::arg("payload"), py::arg("progress") = py::none(), py::arg("start") = py::bytes(),
         "The bytes that encode_network coded.");
 }

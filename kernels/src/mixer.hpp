@@ -2,7 +2,7 @@
 // network mode, a language model's probabilities, mixed online. Integers only;
 // ARITHMETIC.md defines every step and kernels/reference_mixer.py is equal.
 //
-//   ByteMixer m(Profile::strong, true, ends);      // lane l writes buffer()[ends[l-1], ends[l])
+//   ByteMixer m(Profile::network, ends);           // lane l writes buffer()[ends[l-1], ends[l])
 //   m.begin_byte(lane, inside);                    // at a byte boundary, before `end` or the bits
 //   p = m.predict_end(net);  m.update_end(bit);    // network mode only: does the token end here?
 //   p = m.predict_bit(net);  m.update_bit(bit);    // 8 times a byte, most significant bit first,
@@ -50,21 +50,31 @@ class Predictor {
   virtual void update_bit(int bit) = 0;
   virtual void skip_bit(int bit) = 0;
   virtual void token_done(uint32_t lane, uint32_t token) = 0;
+  virtual std::vector<uint32_t> learned() const = 0;
 };
 
-template <Profile kProfile, bool kNetwork>
+// What a mixer begins with beside its tables: nothing (size 0), or what learned() gave.
+struct Start {
+  const uint32_t* data = nullptr;
+  size_t size = 0;
+};
+
+template <Profile kProfile>
 class PlannedMixer final : public Predictor {
-  static constexpr Plan kPlan = plan_of(kProfile, kNetwork);
+  static constexpr Plan kPlan = plan_of(kProfile);
+  static constexpr bool kNetwork = beside_network(kProfile);
   static constexpr int kContexts = kPlan.contexts;
   // Voices, and the network's two and a constant, in whole vectors.
   static constexpr int kVoices = kPlan.voices();
-  static constexpr int kWidth = (kVoices + (kNetwork ? 3 : 0) + 7) / 8 * 8;
+  static constexpr int kUnit = kNetwork ? 16 : 8;
+  static constexpr int kWidth = (kVoices + (kNetwork ? 3 : 0) + kUnit - 1) / kUnit * kUnit;
   // Beside a network the distances from 1/2 add nothing (measured), and are left out.
   static constexpr int kInputs = kNetwork ? kWidth : 2 * kWidth;
   static_assert(kInputs % 16 == 0, "whole vectors");
 
  public:
-  explicit PlannedMixer(const std::vector<uint32_t>& ends, bool avx2 = use_avx2())
+  // Throws std::invalid_argument, also for a start of another plan.
+  explicit PlannedMixer(const std::vector<uint32_t>& ends, Start start_from = {}, bool avx2 = use_avx2())
       : t_(tables()),
         avx2_(avx2),
         size_(checked_size(ends)),
@@ -93,6 +103,7 @@ class PlannedMixer final : public Predictor {
       const uint32_t bucket = static_cast<uint32_t>(i / 4 % 32);
       match_maps_[i] = {((1u << 22) - (1u << 21) / (bucket + 2)) << 10};
     }
+    if (start_from.size != 0) begin_from(start_from);
     uint32_t start = 0;
     for (uint32_t end : ends) {
       extents_.push_back({start, start, end});
@@ -102,6 +113,19 @@ class PlannedMixer final : public Predictor {
   }
 
   const uint8_t* buffer() const override { return buffer_.data(); }
+
+  // What this mixer has learned that other content can start from: the mixer's weights, then the
+  // adaptive probabilities of the histories, the matches and order 0 and, without a network, order 1.
+  std::vector<uint32_t> learned() const override {
+    std::vector<uint32_t> out(kLearned);
+    mixer_.learned(out.data());
+    uint32_t* to = out.data() + MixerType::kLearned;
+    for (const auto* part : {&maps_, &match_maps_, &order0_, &order1_}) {
+      if (kNetwork && part == &order1_) break;
+      for (size_t i = 0; i < part->size(); ++i) *to++ = part->data()[i].value;
+    }
+    return out;
+  }
 
   void begin_byte(uint32_t lane, bool inside) override {
     number_ = lane;
@@ -143,7 +167,6 @@ class PlannedMixer final : public Predictor {
     ready_ = false;
   }
 
-  uint32_t predict_bit() { return predict_bit({}); }
   uint32_t predict_bit(const NetworkInput& net) override {
     if (!ready_) {
       if (bit_ < 4) find_slots(0, 0);
@@ -164,12 +187,32 @@ class PlannedMixer final : public Predictor {
     l.token_bytes = 0;
   }
 
+  // Numbers in what learned() returns, and how many of them are the mixer's.
+  static constexpr size_t learned_size() { return kLearned; }
+  static constexpr size_t learned_weights() { return MixerType::kLearned; }
+
  private:
   // Counts at which adaptive probabilities stop to slow down.
   static constexpr uint32_t kHistoryLimit = 255, kDirectLimit = 1022, kMapLimit = 255;
   static constexpr uint32_t kFrozenHalf = 1u << 31 | 1023;
   static constexpr uint32_t kFlip = ~1023u;  // turns a probability of a one into that of a zero
   static constexpr uint32_t kEndPart = 256;
+
+  static constexpr size_t kMaps = kContexts * 2 * 256, kMatchMaps = kPlan.matches * 128;
+  static constexpr size_t kLearned =
+      1 + kInputs + kPlan.sets + kMaps + kMatchMaps + 256 + (kNetwork ? 0 : 65536);
+
+  void begin_from(const Start& start) {
+    if (start.size != kLearned) throw std::invalid_argument("what the mixer starts from is of another plan");
+    mixer_.start(start.data);
+    const uint32_t* from = start.data + MixerType::kLearned;
+    for (auto* part : {&maps_, &match_maps_, &order0_, &order1_}) {
+      if (kNetwork && part == &order1_) break;
+      for (size_t i = 0; i < part->size(); ++i) (*part)[i].value = *from++;
+    }
+    // A context never seen says nothing, whatever a start says.
+    for (size_t i = 0; i < maps_.size(); i += 256) maps_[i].value = kFrozenHalf;
+  }
 
   static uint32_t checked_size(const std::vector<uint32_t>& ends) {
     uint32_t last = 0;
@@ -424,7 +467,8 @@ class PlannedMixer final : public Predictor {
   Buffer<Adaptive> order0_, order1_;
   std::vector<MatchModel> matches_;
   Buffer<Adaptive> match_maps_;  // [model][length bucket][misses]
-  Mixer<kPlan.sets, kInputs, kPlan.final_shift, kPlan.last_shift> mixer_;
+  using MixerType = Mixer<kPlan.sets, kInputs, kPlan.final_shift, kPlan.last_shift>;
+  MixerType mixer_;
   int refine_bits_[2];
   ProbabilityMap refine_[2];
   std::vector<uint16_t> follow1_, follow2_;  // the last two bytes that followed one, two bytes
@@ -453,58 +497,45 @@ class PlannedMixer final : public Predictor {
   uint32_t net_ = 0, out_ = 0;
 };
 
-class ByteMixer {
- public:
-  // ends: where each lane's part of the buffer ends, not falling; the last one
-  // is the size of the buffer. Throws std::invalid_argument. With a network
-  // there is one plan for all profiles.
-  ByteMixer(Profile profile, bool network, const std::vector<uint32_t>& ends, bool avx2 = use_avx2()) {
-    if (network) m_ = std::make_unique<PlannedMixer<Profile::strong, true>>(ends, avx2);
-    else if (profile == Profile::fast) m_ = std::make_unique<PlannedMixer<Profile::fast, false>>(ends, avx2);
-    else if (profile == Profile::normal) m_ = std::make_unique<PlannedMixer<Profile::normal, false>>(ends, avx2);
-    else m_ = std::make_unique<PlannedMixer<Profile::strong, false>>(ends, avx2);
-  }
-  const uint8_t* buffer() const { return m_->buffer(); }
-  void begin_byte(uint32_t lane, bool inside) { m_->begin_byte(lane, inside); }
-  uint32_t predict_end(const NetworkInput& net) { return m_->predict_end(net); }
-  void update_end(int bit) { m_->update_end(bit); }
-  uint32_t predict_bit(const NetworkInput& net = {}) { return m_->predict_bit(net); }
-  void update_bit(int bit) { m_->update_bit(bit); }
-  void skip_bit(int bit) { m_->skip_bit(bit); }
-  void token_done(uint32_t lane, uint32_t token) { m_->token_done(lane, token); }
-
- private:
-  std::unique_ptr<Predictor> m_;
-};
-
-// Calls f with the mixer of a profile, whose type it then knows: faster than
-// ByteMixer where a bit costs a fraction of a microsecond. One lane.
+// Calls f with the mixer of a profile, whose type it then knows.
 template <typename F>
-void with_bytes_mixer(Profile profile, uint32_t size, F&& f) {
-  const std::vector<uint32_t> ends{size};
+auto with_mixer(Profile profile, const std::vector<uint32_t>& ends, Start start, bool avx2, F&& f) {
   switch (profile) {
-    case Profile::fast: return f(*std::make_unique<PlannedMixer<Profile::fast, false>>(ends));
-    case Profile::normal: return f(*std::make_unique<PlannedMixer<Profile::normal, false>>(ends));
-    case Profile::strong: return f(*std::make_unique<PlannedMixer<Profile::strong, false>>(ends));
+    case Profile::fast: return f(std::make_unique<PlannedMixer<Profile::fast>>(ends, start, avx2));
+    case Profile::normal: return f(std::make_unique<PlannedMixer<Profile::normal>>(ends, start, avx2));
+    case Profile::strong: return f(std::make_unique<PlannedMixer<Profile::strong>>(ends, start, avx2));
+    case Profile::network: return f(std::make_unique<PlannedMixer<Profile::network>>(ends, start, avx2));
+    case Profile::network2: break;
   }
+  return f(std::make_unique<PlannedMixer<Profile::network2>>(ends, start, avx2));
 }
 
-// Codes bytes by a profile: those of `data`, or, where that is null, unknown
+// A mixer of any profile. ends: where each lane's part of the buffer ends, not falling; the last one
+// is the size of the buffer. Throws std::invalid_argument.
+inline std::unique_ptr<Predictor> make_mixer(Profile profile, const std::vector<uint32_t>& ends, Start start = {},
+                                             bool avx2 = use_avx2()) {
+  return with_mixer(profile, ends, start, avx2,
+                    [](auto mixer) -> std::unique_ptr<Predictor> { return mixer; });
+}
+
+// Codes bytes by a profile without a network: those of `data`, or, where that is null, unknown
 // ones into `out`. bits(known, p) codes a bit, whose value is `known` where data
 // is given, with probability p of a one, and returns it; report(i) is called
-// before byte i.
+// before byte i. Returns what was learned, if that is asked for.
 template <typename Bits, typename Report>
-void code_bytes(Profile profile, const uint8_t* data, uint8_t* out, uint32_t size, Bits& bits, Report&& report) {
-  with_bytes_mixer(profile, size, [&](auto& mixer) {
+std::vector<uint32_t> code_bytes(Profile profile, Start start, const uint8_t* data, uint8_t* out, uint32_t size,
+                                 Bits& bits, Report&& report, bool learn = false) {
+  return with_mixer(profile, {size}, start, use_avx2(), [&](auto mixer) {
     for (uint32_t i = 0; i < size; ++i) {
       report(i);
-      mixer.begin_byte(0, false);
+      mixer->begin_byte(0, false);
       for (int k = 7; k >= 0; --k) {
         const int known = data == nullptr ? 0 : data[i] >> k & 1;
-        mixer.update_bit(bits(known, mixer.predict_bit()));
+        mixer->update_bit(bits(known, mixer->predict_bit({})));
       }
     }
-    if (out != nullptr) std::memcpy(out, mixer.buffer(), size);
+    if (out != nullptr) std::memcpy(out, mixer->buffer(), size);
+    return learn ? mixer->learned() : std::vector<uint32_t>{};
   });
 }
 

@@ -5,7 +5,9 @@
 
 namespace lmc::mixer {
 
-enum class Profile { fast = 1, normal = 2, strong = 3 };
+// The numbers are those of FORMAT.md's methods and of ARITHMETIC.md's plans.
+enum class Profile { fast = 1, normal = 2, strong = 3, network = 4, network2 = 5 };
+constexpr bool beside_network(Profile profile) { return profile >= Profile::network; }
 
 // The contexts of bit histories (make_contexts() in mixer.hpp). The numbers
 // are part of the hashes, and so of the format: append only.
@@ -21,7 +23,7 @@ enum class Ctx : uint8_t {
 enum class Select : uint8_t { match, partial, order1, classes, loss, one };
 constexpr int kSelectSize[] = {1024, 512, 512, 2048, 256, 1};
 
-constexpr int kMaxContexts = 16, kMaxMatches = 2, kMaxSets = 6;
+constexpr int kMaxContexts = 24, kMaxMatches = 2, kMaxSets = 6;
 
 // The contexts depend on whether the newest bytes look like text or like
 // binary data.
@@ -42,7 +44,7 @@ struct Plan {
   constexpr int voices() const { return contexts + matches + 2; }
 };
 
-constexpr Plan plan_of(Profile profile, bool network) {
+constexpr Plan plan_of(Profile profile) {
   using C = Ctx;
   using S = Select;
   constexpr Plan fast{5,
@@ -63,14 +65,28 @@ constexpr Plan plan_of(Profile profile, bool network) {
                          C::record2, C::record_column, C::classes, C::expected, C::order0, C::record1, C::sparse24,
                          C::order4, C::indirect2},
                         4, 2, {16, 5}, 5, {S::match, S::partial, S::order1, S::classes, S::one}, 21, 10, 2, 16, 24};
-  constexpr Plan mixed{9,
+  constexpr Plan network{9,
                        {C::order2, C::order4, C::order6, C::word_pair, C::token_pair, C::expected, C::classes,
                         C::above, C::indirect2},
                        {C::order2, C::order4, C::order6, C::word_pair, C::token_pair, C::expected, C::classes,
                         C::above, C::indirect2},
                        3, 2, {16, 5}, 6,
                        {S::match, S::partial, S::order1, S::loss, S::classes, S::one}, 24, 12, 2, 12, 22};
-  return network ? mixed : profile == Profile::fast ? fast : profile == Profile::normal ? normal : strong;
+  constexpr Plan network2{13,
+                          {C::order2, C::order3, C::order4, C::order6, C::word_pair, C::token_pair, C::expected,
+                           C::classes, C::above, C::indirect2, C::order1, C::word, C::order5},
+                          {C::order2, C::order3, C::order4, C::order6, C::word_pair, C::token_pair, C::expected,
+                           C::classes, C::above, C::indirect2, C::order1, C::record2, C::sparse23},
+                          4, 2, {16, 5}, 6,
+                          {S::match, S::partial, S::order1, S::loss, S::classes, S::one}, 24, 12, 2, 16, 22};
+  switch (profile) {
+    case Profile::fast: return fast;
+    case Profile::normal: return normal;
+    case Profile::strong: return strong;
+    case Profile::network: return network;
+    case Profile::network2: break;
+  }
+  return network2;
 }
 
 }  // namespace lmc::mixer

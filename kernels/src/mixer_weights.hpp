@@ -33,6 +33,35 @@ class Mixer {
     for (size_t v = 0; v < base; ++v) std::memcpy(weights_.data() + v * N, first, N * sizeof(int32_t));
   }
 
+  // Start from what was learned before (Start in mixer.hpp): count, N weights, S finals.
+  void start(const uint32_t* from) {
+    const uint16_t count = static_cast<uint16_t>(from[0] < 1023 ? from[0] : 1023);
+    const auto bounded = [](uint32_t v) {
+      const int32_t w = static_cast<int32_t>(v);
+      return w > kWeightLimit ? kWeightLimit : w < -kWeightLimit ? -kWeightLimit : w;
+    };
+    int32_t first[N];
+    for (int i = 0; i < N; ++i) first[i] = bounded(from[1 + i]);
+    for (size_t v = 0; v < counts_.size(); ++v) std::memcpy(weights_.data() + v * N, first, sizeof first);
+    for (size_t v = base_[S - 1]; v < counts_.size(); ++v) counts_[v] = count;
+    for (size_t i = 0; i < final_weights_.size(); ++i) final_weights_[i] = bounded(from[1 + N + i % S]);
+  }
+  // What was learned, for start(): the mean of the last set's vectors, and of the final mixer's, each by its use.
+  void learned(uint32_t* to) const {
+    int64_t uses = 0, sums[N] = {}, finals[S] = {};
+    for (size_t v = base_[S - 1]; v < counts_.size(); ++v) {
+      uses += counts_[v];
+      for (int i = 0; i < N; ++i) sums[i] += int64_t{counts_[v]} * weights_.data()[v * N + static_cast<size_t>(i)];
+    }
+    const int64_t vectors = static_cast<int64_t>(final_weights_.size()) / S;
+    for (size_t i = 0; i < final_weights_.size(); ++i) finals[i % S] += final_weights_[i];
+    const int64_t most = uses < 1 ? 1 : uses;
+    to[0] = static_cast<uint32_t>(uses < 1023 ? uses : 1023);
+    for (int i = 0; i < N; ++i) to[1 + i] = static_cast<uint32_t>(uses ? sums[i] / most : weights_.data()[i]);
+    for (int s = 0; s < S; ++s) to[1 + N + s] = static_cast<uint32_t>(finals[s] / vectors);
+  }
+  static constexpr size_t kLearned = 1 + N + S;
+
   // Chooses a vector of each set, and of the final mixer, for the next bit.
   void select(const int* selected, int final_context) {
     final_ = &final_weights_[static_cast<size_t>(final_context) * S];

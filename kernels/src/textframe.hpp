@@ -43,18 +43,19 @@ inline uint32_t lane_end(uint32_t size, uint32_t lanes, uint32_t lane) {
   return static_cast<uint32_t>(uint64_t{size} * (lane + 1) / lanes);
 }
 
-template <class Bits>
+// A start chooses the plan: without one `network`, with one `network2`.
+template <class Bits, mixer::Profile kProfile>
 class NetworkFrame {
  public:
   NetworkFrame(Network& network, const Vocabulary& vocabulary, const Layout& layout,
-               uint32_t size, Bits& bits)
+               uint32_t size, Bits& bits, mixer::Start start)
       : network_(network),
         vocabulary_(vocabulary),
         pool_(network.pool()),
         layout_(layout),
         bits_(bits),
         ends_(ends(layout, size)),
-        mixer_(ends_),
+        mixer_(ends_, start),
         bias_(vocabulary.size()),
         views_(layout.lanes),
         lanes_(layout.lanes) {
@@ -127,6 +128,7 @@ class NetworkFrame {
   }
 
   const uint8_t* bytes() const { return mixer_.buffer(); }
+  std::vector<uint32_t> learned() const { return mixer_.learned(); }
 
  private:
   static constexpr uint32_t kRows = 256;  // rows in one pass of the encoder
@@ -212,7 +214,7 @@ class NetworkFrame {
   const Layout layout_;
   Bits& bits_;
   const std::vector<uint32_t> ends_;
-  mixer::PlannedMixer<mixer::Profile::strong, true> mixer_;
+  mixer::PlannedMixer<kProfile> mixer_;
   Bias bias_;
   std::vector<Views> views_;
   std::vector<Lane> lanes_;

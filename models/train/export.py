@@ -105,7 +105,7 @@ def export(
         arithmetic=revision(tensors),
         architecture=architecture,
         identity=identity(architecture, tensors),
-        recipe="trained with the roundings of 7-bit weights and 8-bit activations",
+        recipe="7-bit weights, one scale a row; 8-bit activations",
     )
     return card, tensors
 

@@ -99,7 +99,7 @@ def rotary(s: Shape, length: int, device: object) -> tuple[Tensor, Tensor]:
     half = s.head_dim // 2
     frequency = s.rope_theta ** (-torch.arange(half, dtype=torch.float64) / half)
     angle = torch.arange(length)[:, None] * frequency
-    return angle.cos().float().to(device), angle.sin().float().to(device)  # type: ignore[call-overload]
+    return angle.cos().float().to(device), angle.sin().float().to(device)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -183,7 +183,9 @@ def embedding(tokens: Tensor, table: Tensor, epsilon: float, rounded: bool) -> T
     return norm(rows(tokens, _integers(table, WEIGHT_LIMIT)[0] if rounded else table), None, 0.0)
 
 
-def losses(x: Tensor, final_norm: Tensor, table: Tensor, targets: Tensor, s: Shape, rounded: bool) -> Tensor:
+def losses(
+    x: Tensor, final_norm: Tensor, table: Tensor, targets: Tensor, s: Shape, rounded: bool
+) -> Tensor:
     """Nats of each target, 0 where it is `vocab` (the begin of a text is never predicted)."""
     from torch.nn.functional import cross_entropy
 

@@ -17,7 +17,7 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of a quintic that pulls singular val
 
 
 def orthogonalised(g: Tensor) -> Tensor:
-    """The nearest semi-orthogonal matrices, nearly, of a stack [n, rows, columns] (Newton-Schulz)."""
+    """Nearly the nearest semi-orthogonal matrices to a stack [n, rows, columns] (Newton-Schulz)."""
     a, b, c = COEFFICIENTS
     tall = g.shape[-2] > g.shape[-1]
     x = g.bfloat16() if g.is_cuda else g  # bfloat16 is emulated on most CPUs
@@ -68,7 +68,5 @@ class Optimizer:
                     first.lerp_(g, 1 - BETAS[0])
                     second.lerp_(g.square(), 1 - BETAS[1])
                     bias = [1 - beta**self._count for beta in BETAS]
-                    p.add_(
-                        (first / bias[0]) / ((second / bias[1]).sqrt() + EPSILON), alpha=-rate
-                    )
+                    p.add_((first / bias[0]) / ((second / bias[1]).sqrt() + EPSILON), alpha=-rate)
                 p.grad = None

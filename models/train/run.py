@@ -1,11 +1,11 @@
 """Train a network: python -m lmc.models.train.run RECIPE.json OUT TOKENS… [--from CHECKPOINT]
 
 TOKENS are folders with the streams <category>.npy that `split apply` wrote, and those of held-out
-documents in TOKENS/held-out. OUT gets log.jsonl and checkpoints: stable.safetensors before the rates begin to
-fall, from which a longer run may go on, and final.safetensors.
+documents in TOKENS/held-out. OUT gets log.jsonl and checkpoints: stable.safetensors before the
+rates begin to fall, from which a longer run may go on, and final.safetensors.
 
-The rates rise, stay, and fall to zero towards the end; the roundings of the integer
-network are imitated while they fall. A run goes on from a checkpoint on the rows that come next.
+The rates rise, stay, and fall to zero towards the end; the roundings of the integer network are
+imitated in the last part of the run. A run goes on from a checkpoint on the rows that come next.
 With --limit the time decides, where it is shorter, how far the run is.
 
 Several GPUs share each step's rows: torchrun --nproc-per-node N -m lmc.models.train.run …
@@ -34,21 +34,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BLOCK = 64  # steps whose rows are drawn at once
-TELL, CHECK, KEEP = 50, 1000, 2000  # steps between lines of the log, validations, checkpoints
-HELD_OUT_ROWS = 24  # of each category
+TELL, CHECK, KEEP = 50, 2000, 2000  # steps between lines of the log, validations, checkpoints
 REWARM = 100  # steps over which rates rise again after a restart: momentum is not kept
 
 
 @dataclass(frozen=True)
 class Recipe:
     """One training run. `rate`s are peaks; `rows` of `length` tokens make a step, `part` of them at
-    a time go through the network; `decay` is the share of the run in which the rates fall."""
+    a time go through the network; `decay` is the share of the run in which the rates fall,
+    `rounded` that in which roundings are imitated.
+    """
 
     shape: Shape
     mixture: dict[str, float]
     steps: int
     warmup: int
     decay: float
+    rounded: float
     rows: int
     part: int
     length: int
@@ -136,22 +138,19 @@ def validate(
     recipe: Recipe,
     rounded: bool,
 ) -> dict[str, float]:
-    """Bits per byte of held-out rows, by category."""
-    import torch
+    """Bits per byte of held-out rows, by category.
 
+    As many rows as training has, and gradients not switched off: so nothing is compiled anew.
+    """
     out = {}
-    with torch.no_grad():
-        for name, (low, high) in streams.ranges.items():
-            last = high - recipe.length
-            if last < low:
-                continue
-            count = min(HELD_OUT_ROWS, (last - low) // recipe.length + 1)
-            rows = streams.rows(np.linspace(low, last, count).astype(np.int64), recipe.length)
-            nats = sum(
-                float(runner(parameters, part, rounded).double().sum())
-                for part in rows.split(recipe.part)
-            )
-            out[name] = nats / math.log(2) / float(bytes_of[rows].sum())
+    for name, (low, high) in streams.ranges.items():
+        last = high - recipe.length
+        if last < low:
+            continue
+        starts = np.linspace(low, last, recipe.part).astype(np.int64)
+        rows = streams.rows(starts, recipe.length)
+        nats = float(runner(parameters, rows, rounded).detach().double().sum())
+        out[name] = nats / math.log(2) / float(bytes_of[rows].sum())
     return out
 
 
@@ -178,14 +177,16 @@ def restore(path: Path) -> tuple[dict[str, Tensor], int]:
 class Group:
     """The processes that share the rows of a step, one for each GPU; by default one alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str) -> None:
+        self.device = device
         self.rank = int(os.environ.get("RANK", "0"))
         self.size = int(os.environ.get("WORLD_SIZE", "1"))
         if self.size > 1:
             import torch
 
-            torch.cuda.set_device(self.rank)
-            torch.distributed.init_process_group("nccl")
+            if device.startswith("cuda"):
+                torch.cuda.set_device(self.rank)
+            torch.distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
 
     def sum(self, tensors: list[Tensor]) -> None:
         """Add up the tensors of all processes, in place."""
@@ -201,7 +202,7 @@ class Group:
             return value
         import torch
 
-        told = torch.tensor(value, dtype=torch.float64, device="cuda")
+        told = torch.tensor(value, dtype=torch.float64, device=self.device)
         torch.distributed.broadcast(told, 0)
         return float(told)
 
@@ -219,7 +220,7 @@ def train(
     import torch
 
     began = time.monotonic()
-    group = Group()
+    group = Group(device)
     out.mkdir(parents=True, exist_ok=True)
     streams = Streams(tokens, device)
     held_out = Streams([folder / "held-out" for folder in tokens], device)
@@ -255,19 +256,17 @@ def train(
         next(steps)
     bits = torch.zeros((), device=device, dtype=torch.float64)
     seen = torch.zeros((), device=device, dtype=torch.int64)
-    falling = False
+    rounded = False
     step = first
     share = 0.0  # of the limit that is over
     while True:
         progress = max(step / recipe.steps, share)
-        if not falling and progress >= 1 - recipe.decay:
-            keep("stable.safetensors")
-            falling = True
+        rounded = progress >= 1 - recipe.rounded
         if progress >= 1:
             break
         rows = streams.rows(next(steps), recipe.length)
         for part in rows[group.rank :: group.size].split(recipe.part):
-            nats = runner(parameters, part, falling)
+            nats = runner(parameters, part, rounded)
             (nats.sum() / rows.numel()).backward()
             bits += nats.detach().double().sum() / math.log(2)
             seen += sizes[part].sum()
@@ -278,7 +277,7 @@ def train(
         if step % TELL == 0:
             share = group.first((time.monotonic() - began) / limit)
             group.sum([bits, seen])
-            tell(step=step, tokens=step * rows.numel(), rounded=falling,
+            tell(step=step, tokens=step * rows.numel(), rounded=rounded,
                  bits_per_byte=round(float(bits) / float(seen), 4), factor=round(factor, 4),
                  seconds=round(time.monotonic() - began, 1))  # fmt: skip
             if not math.isfinite(float(bits)):
@@ -286,12 +285,12 @@ def train(
             bits.zero_()
             seen.zero_()
         if step % CHECK == 0:
-            check(step, falling)
-        if step % KEEP == 0 and not falling:
+            check(step, rounded)
+        if step % KEEP == 0 and progress < 1 - recipe.decay:
             keep("stable.safetensors")
     keep("final.safetensors")
-    for rounded in (False, True):
-        check(step, rounded)
+    for how in (False, True):
+        check(step, how)
 
 
 def main() -> None:

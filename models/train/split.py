@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -22,9 +23,7 @@ from lmc.models.train.corpus import END
 
 # Words with the space before them, numbers of up to three digits, runs of signs, runs of white
 # space: the split of recent vocabularies, so that tokens end where words do.
-PATTERN = (
-    r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+PATTERN = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 LONGEST = 24  # bytes of a token
 BATCH = 16  # pieces handed to a process at once
 
@@ -70,6 +69,7 @@ _state: list[tuple[TokenTable, Tokenizer]] = []  # of a worker process
 
 
 def _prepare(json_text: str) -> None:
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are parallel already
     _state.append(load(json_text))
 
 

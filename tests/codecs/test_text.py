@@ -10,14 +10,16 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmc.codecs import encode_frame, text
 from lmc.codecs.base import Frame, Settings
-from lmc.codecs.text import FAST, NETWORK, NORMAL, STRONG, Layout
+from lmc.codecs.text import FAST, NETWORK, NORMAL, PRIMED, STRONG, Layout
 from lmc.errors import Corrupt, ModelMissing, Usage
+from lmc.models import registry
 from lmc.models.modelfile import Model, read
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +49,7 @@ SAMPLES = {
 }
 
 
-@pytest.mark.parametrize("method", [FAST, NORMAL, STRONG])
+@pytest.mark.parametrize("method", [FAST, NORMAL, STRONG, *range(PRIMED + 1, PRIMED + 4)])
 @pytest.mark.parametrize("name", SAMPLES)
 def test_bytes_come_back(name: str, method: int) -> None:
     data = SAMPLES[name]
@@ -76,11 +78,33 @@ def test_any_bytes_in_any_layout(data: bytes, lanes: int, anchor: int) -> None:
     assert back(text.encode_network(data, model, layout, 1), len(data), model) == data
 
 
+@pytest.mark.parametrize("name", ["lmc-tiny", "lmc-small"])
+def test_embedded_models_code_in_lanes(name: str) -> None:
+    model = registry.open_model(name)
+    model.verify()
+    for layout in (Layout(1, 64, 16), Layout(7, 160, 40)):
+        frame = text.encode_network(PROSE, model, layout, threads=2)
+        assert len(frame.payload) < len(PROSE) / 3
+        assert back(frame, len(PROSE), model, threads=1) == PROSE
+
+
+def test_a_start_makes_small_files_smaller() -> None:
+    for size in (256, 1024, 4096):
+        cold = text.encode_bytes(PROSE[:size], NORMAL).payload
+        assert len(text.encode_bytes(PROSE[:size], PRIMED + NORMAL).payload) < 0.96 * len(cold)
+
+
+def test_a_start_of_another_mixer_is_corrupt(model: Model) -> None:
+    wrong = Model(model.card, {**model.tensors, "mixer.start": np.zeros(5, np.uint32)})
+    with pytest.raises(Corrupt, match="start of another mixer"):
+        text.encode_network(PROSE[:100], wrong, Layout(1, 16, 0), 1)
+
+
 def payloads() -> str:
     model = read(ROOT / "tests" / "golden" / "tiny.safetensors")
     digest = hashlib.sha256()
     for data in SAMPLES.values():
-        for method in (FAST, NORMAL, STRONG):
+        for method in (FAST, NORMAL, STRONG, PRIMED + NORMAL):
             digest.update(text.encode_bytes(data, method).payload)
         layout = Layout(min(3, len(data)), 48, 5)
         digest.update(text.encode_network(data, model, layout, 1).payload)
@@ -111,8 +135,9 @@ def test_damage_never_crashes(model: Model) -> None:
 def test_impossible_parameters_are_corrupt(params: bytes, model: Model) -> None:
     with pytest.raises(Corrupt):
         text.decode_frame(NETWORK, params, b"abc", 100, model, 1)
-    with pytest.raises(Corrupt):
-        text.decode_frame(NORMAL, b"\0", b"abc", 100, None, 1)
+    for method in (NORMAL, PRIMED + NORMAL):
+        with pytest.raises(Corrupt):
+            text.decode_frame(method, b"\0", b"abc", 100, None, 1)
 
 
 def test_a_size_that_lies_ends_early() -> None:
@@ -123,12 +148,13 @@ def test_a_size_that_lies_ends_early() -> None:
         back(frame, 1 << 20)
 
 
-def test_levels_without_a_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_levels_with_nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LMC_HOME", str(tmp_path))
-    assert text.encode_frame(PROSE, Settings(level=1)).method == FAST
-    assert text.encode_frame(PROSE, Settings(level=6)).method == NORMAL
-    with pytest.raises(ModelMissing, match="level 7 needs a language model"):
-        text.plan(Settings(level=7))
+    assert text.encode_frame(PROSE, Settings(level=1)).method == PRIMED + FAST
+    assert text.encode_frame(PROSE, Settings(level=2)).method == PRIMED + NORMAL
+    for level, name in ((3, "lmc-tiny"), (4, "lmc-tiny"), (5, "lmc-small"), (9, "lmc-small")):
+        assert text.model_of(Settings(level=level)).card.name == name
+        assert text.encode_frame(PROSE, Settings(level=level)).method == NETWORK
     with pytest.raises(ModelMissing, match="nobody"):
         text.plan(Settings(level=2, model="nobody"))
 
@@ -139,14 +165,14 @@ def test_a_mode_for_each_run() -> None:
     data = prose[: 2 * text.BLOCK] + rubbish + prose[: 2 * text.BLOCK]
     sizes = text.pieces(data, Settings(level=9))
     assert sizes == [2 * text.BLOCK, 3 * text.BLOCK, 2 * text.BLOCK]
-    assert text.encode_frame(rubbish, Settings(level=9)).method == STRONG
+    assert text.encode_frame(rubbish, Settings(level=9)).method == PRIMED + STRONG
     assert text.encode_frame(prose[:500], Settings(level=9)).method == NETWORK
 
 
 @pytest.mark.usefixtures("tiny_home")
 def test_a_codec_for_all_of_it() -> None:
     noisy = noise(500)
-    assert text.encode_frame(noisy, Settings(level=9)).method == STRONG
+    assert text.encode_frame(noisy, Settings(level=9)).method == PRIMED + STRONG
     assert text.encode_frame(noisy, Settings(level=9, codec="text")).method == NETWORK
     assert text.pieces(PROSE * 40 + noise(1 << 18), Settings(level=9, codec="text")) == [502144]
     for level, method in ((1, FAST), (6, NORMAL), (9, STRONG)):

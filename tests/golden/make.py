@@ -279,6 +279,14 @@ def cases() -> list[tuple[str, str, str, bytes]]:
             "method 4 with 3 lanes and an anchor",
             network(3, 32, 9),
         ),
+        *(
+            (f"good-{name}", good(PROSE), why, coded(text.encode_bytes(PROSE, method), PROSE))
+            for name, method, why in (
+                ("primed-fast", text.PRIMED + text.FAST, "method 5"),
+                ("primed-normal", text.PRIMED + text.NORMAL, "method 6"),
+                ("primed-strong", text.PRIMED + text.STRONG, "method 7"),
+            )
+        ),
     ]
 
 

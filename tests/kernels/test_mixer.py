@@ -83,28 +83,46 @@ def token_script(lanes: list[bytes], seed: int) -> Script:
 def test_bytes_equal_the_reference(name: str, profile: int) -> None:
     data = SAMPLES[name]
     script = byte_script(data)
-    expected = reference_mixer.replay(profile, False, [len(data)], script)
+    expected = reference_mixer.replay(profile, [len(data)], script)
     for scalar in (False, True):
-        assert _native.mixer_replay(profile, False, [len(data)], script, scalar) == expected
+        assert _native.mixer_replay(profile, [len(data)], script, scalar) == expected
 
 
+@pytest.mark.parametrize("profile", [4, 5])
 @pytest.mark.parametrize("seed", range(3))
-def test_network_mode_equals_the_reference(seed: int) -> None:
+def test_network_mode_equals_the_reference(seed: int, profile: int) -> None:
     # Lane 1 is empty; lane 2 repeats lane 0, so matches cross lanes and reach their written ends.
     lanes = [TEXT, b"", TEXT[:150] + binary_records(8), SAMPLES["random"][:30]]
     ends = np.cumsum([len(d) for d in lanes]).tolist()
     script = token_script(lanes, seed)
-    expected = reference_mixer.replay(3, True, ends, script)
+    expected = reference_mixer.replay(profile, ends, script)
     for scalar in (False, True):
-        assert _native.mixer_replay(3, True, ends, script, scalar) == expected
+        assert _native.mixer_replay(profile, ends, script, scalar) == expected
+
+
+@pytest.mark.parametrize("profile", range(1, 6))
+def test_what_was_learned_is_a_start(profile: int) -> None:
+    make = byte_script if profile < 4 else lambda data: token_script([data], 3)
+    learned = _native.mixer_replay(profile, [len(TEXT)], make(TEXT), learn=True)
+    other = TEXT[40:160] + binary_records(12)
+    script, ends = make(other), [len(other)]
+    expected = reference_mixer.replay(profile, ends, script, learned)
+    for scalar in (False, True):
+        assert _native.mixer_replay(profile, ends, script, scalar, learned) == expected
+    assert _native.mixer_replay(profile, ends, script) != expected
+    wild = np.random.default_rng(7).integers(0, 1 << 32, len(learned), np.uint32).tolist()
+    expected = reference_mixer.replay(profile, ends, script, wild)
+    assert _native.mixer_replay(profile, ends, script, start=wild) == expected
+    with pytest.raises(ValueError, match="another plan"):
+        _native.mixer_replay(profile, ends, script, start=learned[1:])
 
 
 def test_lanes_that_start_together_do_not_look_ahead() -> None:
     # The same steps in lane 0, whatever lane 1 will hold later.
     first = token_script([TEXT[:60]], 5)
     ends = [60, 60 + len(TEXT)]
-    alone = _native.mixer_replay(3, True, ends, first)
-    both = _native.mixer_replay(3, True, ends, [*first, (0, 1, 0, 0)])
+    alone = _native.mixer_replay(4, ends, first)
+    both = _native.mixer_replay(4, ends, [*first, (0, 1, 0, 0)])
     assert alone == both
 
 
@@ -112,16 +130,16 @@ def test_lanes_that_start_together_do_not_look_ahead() -> None:
 def test_variants_agree_on_longer_data(profile: int) -> None:
     data = (TEXT * 20 + binary_records(300) + np.random.default_rng(3).bytes(3000))[:12000]
     script = byte_script(data)
-    plain = _native.mixer_replay(profile, False, [len(data)], script, True)
-    assert _native.mixer_replay(profile, False, [len(data)], script, False) == plain
+    plain = _native.mixer_replay(profile, [len(data)], script, True)
+    assert _native.mixer_replay(profile, [len(data)], script, False) == plain
 
 
 def test_network_variants_agree_on_longer_data() -> None:
     lanes = [TEXT * 5, binary_records(60) + TEXT]
     ends = np.cumsum([len(d) for d in lanes]).tolist()
     script = token_script(lanes, 9)
-    plain = _native.mixer_replay(3, True, ends, script, True)
-    assert _native.mixer_replay(3, True, ends, script, False) == plain
+    plain = _native.mixer_replay(4, ends, script, True)
+    assert _native.mixer_replay(4, ends, script, False) == plain
 
 
 @pytest.mark.parametrize("profile", [1, 2, 3])
@@ -158,7 +176,7 @@ def test_it_learns() -> None:
 def test_probabilities_stay_inside() -> None:
     # The network is as sure as it can be, and wrong every time.
     step = [(0, 0, 0, 0)] + [(1, 0, (1 << 24) - 1, (1 << 24) - 1)] * 8
-    out = _native.mixer_replay(3, True, [400], step * 400)
+    out = _native.mixer_replay(4, [400], step * 400)
     assert min(out) >= 16
     assert max(out) <= (1 << 24) - 16
 
@@ -175,9 +193,9 @@ def test_wrong_steps_are_refused() -> None:
         byte_script(b"ab"),
     ):
         with pytest.raises(ValueError, match=r"a bit|a lane|no such kind"):
-            _native.mixer_replay(2, False, [1], script)
+            _native.mixer_replay(2, [1], script)
     for ends in ([], [3, 2]):
         with pytest.raises(ValueError, match="lane"):
-            _native.mixer_replay(2, False, ends, [])
+            _native.mixer_replay(2, ends, [])
     with pytest.raises(ValueError, match="profile"):
-        _native.mixer_replay(4, False, [1], [])
+        _native.mixer_replay(6, [1], [])

@@ -21,6 +21,9 @@ def test_wire_ids_are_only_ever_appended_to() -> None:
         2: ("bytes-normal", "text"),
         3: ("bytes-strong", "text"),
         4: ("network", "text"),
+        5: ("primed-fast", "text"),
+        6: ("primed-normal", "text"),
+        7: ("primed-strong", "text"),
     }
 
 

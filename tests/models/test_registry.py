@@ -28,9 +28,25 @@ def model(home: Path, tiny: Path) -> str:
     return "tiny"
 
 
-def test_nothing_is_installed_at_first(home: Path) -> None:
-    assert registry.installed() == []
-    assert registry.largest() is None
+EMBEDDED = ["lmc-small", "lmc-tiny"]
+
+
+def test_two_models_come_with_lmc(home: Path) -> None:
+    assert [entry.name for entry in registry.installed()] == EMBEDDED
+    assert registry.largest().name == "lmc-small"
+    for entry in registry.installed():
+        assert entry.embedded
+        assert registry.verify(entry.name) == entry.card
+        assert registry.find(entry.card.wire_id).card == entry.card
+        with pytest.raises(Usage, match="comes with lmc"):
+            registry.remove(entry.name)
+        with pytest.raises(Usage, match="comes with lmc"):
+            registry.import_checkpoint(home, entry.name)
+    limits = {"lmc-small": 24_000_000, "lmc-tiny": 6_000_000}
+    assert all(entry.size_bytes <= limits[entry.name] for entry in registry.installed())
+
+
+def test_nothing_else_is_installed_at_first(home: Path) -> None:
     assert registry.home() == home
     for call in (registry.verify, registry.remove, registry.open_model):
         with pytest.raises(ModelMissing):
@@ -47,17 +63,17 @@ def test_home_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 def test_a_model_is_found_by_name_and_by_identity(model: str, home: Path) -> None:
     (home / "models" / "junk.safetensors").write_bytes(b"no model")
-    assert [entry.card.name for entry in registry.installed()] == [model]
+    assert [entry.card.name for entry in registry.installed()] == [*EMBEDDED, model]
     card = registry.verify(model)
     assert registry.find(card.wire_id).card == card
     assert registry.largest() == registry.installed()[0]
-    assert registry.installed()[0].size_bytes > 0
+    assert registry.installed()[-1].size_bytes > 0
     with pytest.raises(Corrupt):
         registry.verify("junk")
     with pytest.raises(ModelMissing):
         registry.find(b"12345678")
     registry.remove(model)
-    assert registry.installed() == []
+    assert [entry.name for entry in registry.installed()] == EMBEDDED
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden", "a" * 65, "a\nb"])
