@@ -2,8 +2,8 @@
 
     python corpora/bench.py FILE…
 
-For each file: bytes, bits per byte, and the megabytes of content per second there and back. Every result is decompressed and compared. Times are of
-one run, in this process, after start-up.
+For each file: bytes, bits per byte, and the megabytes of content per second there and back. Every
+result is decompressed and compared. Times are of one run, in this process, after start-up.
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ def test_a_codec_for_all_of_it() -> None:
     assert text.encode_frame(noisy, Settings(level=9)).method == PRIMED + STRONG
     assert text.encode_frame(noisy, Settings(level=9, codec="text")).method == NETWORK
     assert text.pieces(PROSE * 40 + noise(1 << 18), Settings(level=9, codec="text")) == [502144]
-    for level, method in ((1, FAST), (6, NORMAL), (9, STRONG)):
+    for level, method in ((1, PRIMED + FAST), (6, PRIMED + NORMAL), (9, STRONG)):
         choice = Settings(level=level, codec="bytes")
         assert text.encode_frame(PROSE, choice).method == method
         assert text.plan(choice).model is None

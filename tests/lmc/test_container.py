@@ -128,12 +128,15 @@ def test_every_truncation_is_found(path: Path) -> None:
 @pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
 def test_every_flipped_bit_is_found(path: Path) -> None:
     data = path.read_bytes()
+    content = lmc.decompress(data)
     for position in range(len(data)):
         for bit in range(8):
             damaged = bytearray(data)
             damaged[position] ^= 1 << bit
-            with pytest.raises((lmc.Corrupt, lmc.NotLmc)):
-                lmc.decompress(damaged)
+            kind, out = _attempt(bytes(damaged))
+            # A bit of a payload's last byte may leave the coder's final interval as it is.
+            harmless = kind is None and out == content and position == len(data) - 1
+            assert harmless or (kind is not None and issubclass(kind, lmc.Corrupt | lmc.NotLmc))
 
 
 def _attempt(data: bytes) -> tuple[type[lmc.LmcError] | None, bytes]:
