@@ -48,6 +48,7 @@ class Known:
     identity: str
     recipe: dict[str, Any]
     note: str  # the measured loss, for people
+    delta: str = ""  # a file beside this one that changes the weights (lmc.models.delta)
 
 
 @dataclass(frozen=True)
@@ -248,6 +249,8 @@ def pull(
     Raises Usage for an unknown name, ModelMissing when it cannot be downloaded, Corrupt when the
     weights are not the known ones.
     """
+    from lmc.models.checkpoint import Checkpoint
+    from lmc.models.delta import Adapted
     from lmc.models.gguf import GgufCheckpoint
     from lmc.models.quantize import Recipe, quantize
 
@@ -268,7 +271,9 @@ def pull(
             )
 
         def make() -> tuple[Card, dict[str, Any]]:
-            checkpoint = GgufCheckpoint(path)
+            checkpoint: Checkpoint = GgufCheckpoint(path)
+            if entry.delta:
+                checkpoint = Adapted(checkpoint, EMBEDDED / entry.delta)
             checkpoint.licence, checkpoint.source = entry.licence, entry.source
             card, tensors = quantize(checkpoint, Recipe(**entry.recipe), name, progress)
             if card.identity != entry.identity:

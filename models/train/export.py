@@ -24,9 +24,8 @@ from lmc.models.card import Architecture, Card
 from lmc.models.checkpoint import Shape
 from lmc.models.modelfile import Model, identity, revision, write
 from lmc.models.quantize import LOG2E, frequencies, integer_scales, matrix, norm
-from lmc.models.tokenizer import Ids, prepare
+from lmc.models.tokenizer import Ids, TokenTable, prepare
 from lmc.models.train.network import WEIGHT_LIMIT
-from lmc.models.train.split import load
 
 Array = npt.NDArray[Any]
 WINDOW = 1024
@@ -48,8 +47,8 @@ def export(
     p: Mapping[str, Array], s: Shape, tokenizer_json: str, name: str, licence: str, source: str
 ) -> tuple[Card, dict[str, Array]]:
     """Card and tensors of the integer network that training imitated."""
-    table, _ = load(tokenizer_json)
     text, spelled = prepare(tokenizer_json, s.vocab, frozenset())
+    table = TokenTable.of(spelled)
     place = {token: i for i, token in enumerate(table.tokens)}
     tensors: dict[str, Array] = {
         "tokens.bytes": table.data,

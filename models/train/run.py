@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -73,6 +73,19 @@ class Recipe:
         return rise * min(1.0, (1 - progress) / self.decay)
 
 
+class Rows(Protocol):
+    """What `draw` needs of a recipe."""
+
+    @property
+    def mixture(self) -> dict[str, float]: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+
+
 class Streams:
     """The token streams of some folders, joined on a device."""
 
@@ -99,7 +112,7 @@ class Streams:
         return self._tokens[at[:, None] + torch.arange(length, device=at.device)].long()
 
 
-def draw(streams: Streams, recipe: Recipe) -> Iterator[npt.NDArray[np.int64]]:
+def draw(streams: Streams, recipe: Rows) -> Iterator[npt.NDArray[np.int64]]:
     """Starts of the rows of each step: each category by its share, each of its windows once
     before any twice, with another phase each time."""
     rng = np.random.default_rng(recipe.seed)
@@ -312,7 +325,7 @@ def main() -> None:
         name, _, value = change.partition("=")
         changes[name] = type(getattr(recipe, name))(value)
     recipe = replace(recipe, **changes)
-    table, _ = load(args.tokenizer.read_text())
+    table, _ = load(args.tokenizer)
     bytes_of = np.array([*map(len, table.tokens), 0], np.int64)
     train(recipe, args.tokens, bytes_of, args.out, args.device, args.source, args.limit)
 

@@ -1,11 +1,11 @@
 """A tokenizer for the corpus, and the corpus as streams of tokens.
 
     python -m lmc.models.train.split learn CORPUS TOKENIZER.json --vocabulary N [--sample BYTES]
-    python -m lmc.models.train.split apply CORPUS TOKENIZER.json OUT
+    python -m lmc.models.train.split apply CORPUS TOKENIZER OUT
 
-The tokenizer is byte-level BPE. Token ids everywhere in training are those of the sorted token
-table (lmc.models.tokenizer), the id after the last one separates documents. A stream is
-OUT/<category>.npy, uint16.
+TOKENIZER is a tokenizer.json, or a GGUF file whose tokenizer is wanted. Ours is byte-level BPE.
+Token ids everywhere in training are those of the sorted token table (lmc.models.tokenizer), the id
+after the last one separates documents. A stream is OUT/<category>.npy, uint16.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lmc.models.gguf import GgufCheckpoint
 from lmc.models.tokenizer import Tokenizer, TokenTable, prepare
 from lmc.models.train.corpus import END
 
@@ -56,21 +57,27 @@ def learn(corpus: Path, vocabulary: int, sample: int, shares: dict[str, float]) 
     return str(whole.to_str())
 
 
-def load(json_text: str) -> tuple[TokenTable, Tokenizer]:
+def load(path: Path) -> tuple[TokenTable, Tokenizer]:
     """The sorted token table and the tokenizer that splits into its ids."""
-    size = len(json.loads(json_text)["model"]["vocab"])
-    text, spelled = prepare(json_text, size, frozenset())
+    if path.suffix == ".gguf":
+        checkpoint = GgufCheckpoint(path)
+        size, specials = checkpoint.shape.vocab, checkpoint.specials
+        text, spelled = prepare(checkpoint.tokenizer_json, size, specials)
+    else:
+        size = len(json.loads(path.read_text())["model"]["vocab"])
+        text, spelled = prepare(path.read_text(), size, frozenset())
     table = TokenTable.of(spelled)
     place = {token: i for i, token in enumerate(table.tokens)}
-    return table, Tokenizer(table, text.encode(), np.array([place[t] for t in spelled], np.int32))
+    ids = np.array([place.get(token, -1) for token in spelled], np.int32)
+    return table, Tokenizer(table, text.encode(), ids)
 
 
 _state: list[tuple[TokenTable, Tokenizer]] = []  # of a worker process
 
 
-def _prepare(json_text: str) -> None:
+def _prepare(tokenizer: Path) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are parallel already
-    _state.append(load(json_text))
+    _state.append(load(tokenizer))
 
 
 def _ids(pieces: list[bytes]) -> np.ndarray[tuple[int], np.dtype[np.uint16]]:
@@ -81,9 +88,9 @@ def _ids(pieces: list[bytes]) -> np.ndarray[tuple[int], np.dtype[np.uint16]]:
     return np.concatenate(parts).astype(np.uint16)
 
 
-def apply(corpus: Path, json_text: str, out: Path) -> None:
+def apply(corpus: Path, tokenizer: Path, out: Path) -> None:
     """Write the token streams of all categories of `corpus` and of its held-out documents."""
-    with get_context("spawn").Pool(initializer=_prepare, initargs=(json_text,)) as pool:
+    with get_context("spawn").Pool(initializer=_prepare, initargs=(tokenizer,)) as pool:
         for folder, target in ((corpus, out), (corpus / "held-out", out / "held-out")):
             target.mkdir(parents=True, exist_ok=True)
             for path in sorted(item for item in folder.iterdir() if item.is_file()):
@@ -109,7 +116,7 @@ def main() -> None:
         shares = {name: share for name, share in shares.items() if (args.corpus / name).exists()}
         args.tokenizer.write_text(learn(args.corpus, args.vocabulary, args.sample, shares))
     else:
-        apply(args.corpus, args.tokenizer.read_text(), args.out)
+        apply(args.corpus, args.tokenizer, args.out)
 
 
 if __name__ == "__main__":
