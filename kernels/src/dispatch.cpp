@@ -3,6 +3,10 @@
 #include <stdexcept>
 
 #include "network_kernels.hpp"
+#if defined(__x86_64__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #if defined(__aarch64__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -14,6 +18,7 @@ const Kernels& kernels_scalar();
 #if defined(__x86_64__)
 const Kernels& kernels_avx2();
 const Kernels& kernels_avx512vnni();
+const Kernels& kernels_amx();
 #elif defined(__aarch64__)
 const Kernels& kernels_neon();
 const Kernels& kernels_neondot();
@@ -26,15 +31,29 @@ struct Variant {
   bool runs;
 };
 
+#if defined(__x86_64__)
+bool has_avx512vnni() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
+}
+
+// Linux wants to be asked before a process uses the tiles.
+bool has_amx() {
+  constexpr long REQUEST = 0x1023, TILE_DATA = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  static const bool yes = has_avx512vnni() && __builtin_cpu_supports("amx-int8") &&
+                          syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
+  return yes;
+}
+#endif
+
 // From the slowest to the fastest.
 std::vector<Variant> variants() {
   std::vector<Variant> all{{kernels_scalar, true}};
 #if defined(__x86_64__)
   __builtin_cpu_init();
   all.push_back({kernels_avx2, __builtin_cpu_supports("avx2") != 0});
-  all.push_back({kernels_avx512vnni, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                                         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-                                         __builtin_cpu_supports("avx512vnni")});
+  all.push_back({kernels_avx512vnni, has_avx512vnni()});
+  all.push_back({kernels_amx, has_amx()});
 #elif defined(__aarch64__)
   all.push_back({kernels_neon, true});
   all.push_back({kernels_neondot, (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0});

@@ -1,0 +1,95 @@
+// What the variants with AVX-512 and its VNNI dot products share: all but the matrix product.
+#include "vec_avx512.hpp"
+
+constexpr auto limit = nullptr;
+
+inline __m512i load(const void* p) { return _mm512_loadu_si512(p); }
+
+// Four bytes that an instruction may broadcast; they alias anything.
+typedef int32_t __attribute__((may_alias, aligned(1))) Four;
+
+// acc += u8 * s8 in groups of four
+inline void dot(__m512i& acc, __m512i u8, __m512i s8) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(u8), "v"(s8));
+}
+inline void dot(__m512i& acc, __m512i u8, const Four* s8) {
+  asm("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(u8), "m"(*s8));
+}
+// acc += s16 * s16 in pairs
+inline void dot_pair(__m512i& acc, __m512i a, const Four* b) {
+  asm("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(a), "m"(*b));
+}
+
+void transpose(Acts&, int, int) {}
+
+template <int COUNT>
+inline void dots_of(const uint8_t* const* tiles, int n, int head_dim, const int8_t* queries, int32_t* out,
+                    size_t stride) {
+  const __m512i flip = _mm512_set1_epi8(static_cast<char>(-128));
+  __m512i start[COUNT];
+  for (int j = 0; j < COUNT; ++j) {
+    int sum = 0;
+    for (int k = 0; k < head_dim; ++k) sum += queries[j * head_dim + k];
+    start[j] = _mm512_set1_epi32(-128 * sum);
+  }
+  for (int t = 0; t < n; ++t) {
+    __m512i acc[COUNT];
+    for (int j = 0; j < COUNT; ++j) acc[j] = start[j];
+    for (int k = 0; k < head_dim; k += 4) {
+      const __m512i key = _mm512_xor_si512(load(tiles[t] + k * TILE), flip);
+#pragma GCC unroll 4
+      for (int j = 0; j < COUNT; ++j) dot(acc[j], key, reinterpret_cast<const Four*>(queries + j * head_dim + k));
+    }
+    for (int j = 0; j < COUNT; ++j) _mm512_storeu_si512(out + j * stride + t * TILE, acc[j]);
+  }
+}
+
+void dots(const uint8_t* const* tiles, int n, int head_dim, const int8_t* queries, int count, int32_t* out,
+          size_t stride) {
+  switch (count) {
+    case 1: dots_of<1>(tiles, n, head_dim, queries, out, stride); break;
+    case 2: dots_of<2>(tiles, n, head_dim, queries, out, stride); break;
+    case 3: dots_of<3>(tiles, n, head_dim, queries, out, stride); break;
+    default: dots_of<4>(tiles, n, head_dim, queries, out, stride);
+  }
+}
+
+template <int COUNT>
+inline void mix_of(const uint8_t* const* tiles, int n, int head_dim, const int16_t* w, size_t stride, int32_t* out) {
+  const size_t at = TileShape{head_dim}.values();
+  for (int c = 0; c < head_dim; c += 32) {
+    __m512i acc[COUNT][2];
+    for (int j = 0; j < COUNT; ++j) acc[j][0] = acc[j][1] = _mm512_setzero_si512();
+    for (int t = 0; t < n; ++t) {
+      const uint8_t* v = tiles[t] + at + 2 * c;
+#pragma GCC unroll 2
+      for (int i = 0; i < TILE; i += 2) {
+        const auto* p = reinterpret_cast<const __m256i*>(v + i * head_dim);
+        const __m512i x0 = _mm512_cvtepi8_epi16(_mm256_loadu_si256(p));
+        const __m512i x1 = _mm512_cvtepi8_epi16(_mm256_loadu_si256(p + 1));
+#pragma GCC unroll 4
+        for (int j = 0; j < COUNT; ++j) {
+          const auto* weight = reinterpret_cast<const Four*>(w + j * stride + t * TILE + i);
+          dot_pair(acc[j][0], x0, weight);
+          dot_pair(acc[j][1], x1, weight);
+        }
+      }
+    }
+    for (int j = 0; j < COUNT; ++j) {
+      _mm512_storeu_si512(out + j * head_dim + c, acc[j][0]);
+      _mm512_storeu_si512(out + j * head_dim + c + 16, acc[j][1]);
+    }
+  }
+}
+
+void mix(const uint8_t* const* tiles, int n, int head_dim, const int16_t* w, size_t stride, int count,
+         int32_t* acc) {
+  switch (count) {
+    case 1: mix_of<1>(tiles, n, head_dim, w, stride, acc); break;
+    case 2: mix_of<2>(tiles, n, head_dim, w, stride, acc); break;
+    case 3: mix_of<3>(tiles, n, head_dim, w, stride, acc); break;
+    default: mix_of<4>(tiles, n, head_dim, w, stride, acc);
+  }
+}
+
+#include "network_steps.hpp"
