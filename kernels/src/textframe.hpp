@@ -1,6 +1,7 @@
 // The loops of the text codec: lanes in lockstep, each token a walk down the
-// trie, each decision mixed and range-coded. Encoder and decoder are one
-// template, so they cannot disagree about the order of anything.
+// trie, each decision mixed and range-coded. Encoder and decoder share the walk
+// and what is done at each decision, so they cannot disagree about the order of
+// anything; the encoder only walks ahead of the mixer.
 //
 // The order of coding (FORMAT.md, "Network frames"): lane 0 codes alone until
 // it has fed `anchor` tokens; then, step by step, every unfinished lane codes
@@ -57,15 +58,14 @@ class NetworkFrame {
         ends_(ends(layout, size)),
         mixer_(ends_, start),
         bias_(vocabulary.size()),
-        views_(layout.lanes),
+        biased_(layout.lanes, Distribution(vocabulary.size())),
+        notes_(layout.lanes),
         lanes_(layout.lanes) {
     for (uint32_t l = 0; l < layout.lanes; ++l) {
       lanes_[l].number = l;
       lanes_[l].position = l == 0 ? 0 : ends_[l - 1];
       lanes_[l].end = ends_[l];
       lanes_[l].input = vocabulary.size();  // begin of text
-      views_[l].plain.resize(vocabulary.size());
-      views_[l].biased.resize(vocabulary.size());
     }
   }
 
@@ -81,6 +81,7 @@ class NetworkFrame {
         lane.count = counts[lane.number];
       }
     }
+    plain_.assign(known ? static_cast<size_t>(pool_.threads()) : lanes_.size(), Distribution(vocabulary_.size()));
     const uint32_t chunk = known ? kRows : 1;
     Cache cache(network_, static_cast<int>(layout_.lanes), static_cast<int>(layout_.window),
                 static_cast<int>(layout_.anchor), static_cast<int>(chunk));
@@ -120,7 +121,7 @@ class NetworkFrame {
       network_.forward(cache, static_cast<int>(rows.size()), rows.data(), inputs.data(),
                        logits.data());
       for (uint64_t step = 0; step < deep; ++step) {
-        done += code_step(active, logits.data(), step, deep);
+        done += known ? encode_step(active, logits.data(), step, deep) : decode_step(active, logits.data());
         progress(done);
       }
       steps += deep;
@@ -170,40 +171,100 @@ class NetworkFrame {
     return all;
   }
 
+  // A decision of a known token, written down until its turn to be coded.
+  struct Decision {
+    enum Kind : uint8_t { kByte, kInside, kEnd, kBit, kSkip } kind;
+    bool outcome;
+    NetworkBit n;
+  };
+
+  struct Note {
+    std::vector<Decision>& list;
+    uint32_t left;  // bytes up to the end of the lane
+    bool full() const { return left == 0; }
+    void begin_byte(bool inside) {
+      list.push_back({inside ? Decision::kInside : Decision::kByte, false, {}});
+      --left;
+    }
+    bool end(const NetworkBit& n, bool known) { return write(Decision::kEnd, known, n); }
+    bool bit(const NetworkBit& n, bool known) { return write(Decision::kBit, known, n); }
+    void skip(int bit) { write(Decision::kSkip, bit != 0, {}); }
+    bool write(typename Decision::Kind kind, bool outcome, const NetworkBit& n) {
+      list.push_back({kind, outcome, n});
+      return outcome;
+    }
+  };
+
+  void code(Lane& lane, const std::vector<Decision>& list) {
+    Decide decide{*this, lane};
+    for (const Decision& d : list) {
+      switch (d.kind) {
+        case Decision::kByte: decide.begin_byte(false); break;
+        case Decision::kInside: decide.begin_byte(true); break;
+        case Decision::kEnd: decide.end(d.n, d.outcome); break;
+        case Decision::kBit: decide.bit(d.n, d.outcome); break;
+        case Decision::kSkip: decide.skip(d.outcome); break;
+      }
+    }
+  }
+
   // Codes one token of every active lane; returns the bytes they spell.
-  size_t code_step(const std::vector<Lane*>& active, const int32_t* logits, uint64_t step,
-                   uint64_t deep) {
+  size_t decode_step(const std::vector<Lane*>& active, const int32_t* logits) {
     const uint32_t n = vocabulary_.size();
     pool_.run(static_cast<int>(2 * active.size()), [&](int task, int) {
       const size_t a = static_cast<size_t>(task / 2);
-      const int32_t* row = logits + (a * deep + step) * n;
-      Views& views = views_[active[a]->number];
+      const uint32_t number = active[a]->number;
       if (task % 2 == 0) {
-        views.plain.assign(row, nullptr);
+        plain_[number].assign(logits + a * n, nullptr);
       } else {
-        views.biased.assign(row, bias_.values());
+        biased_[number].assign(logits + a * n, bias_.values());
       }
     });
     size_t spelt = 0;
     for (Lane* lane : active) {
       Decide decide{*this, *lane};
       const uint32_t before = lane->position;
-      const uint32_t hint =
-          lane->tokens == nullptr ? 0 : static_cast<uint32_t>(lane->tokens[lane->coded]);
-      lane->input = walk(vocabulary_, views_[lane->number], decide, hint);
-      ++lane->coded;
+      lane->input = walk(vocabulary_, plain_[lane->number], biased_[lane->number], decide, 0);
       mixer_.token_done(lane->number, lane->input);
       spelt += lane->position - before;
     }
-    const int parts = static_cast<int>((n + kBiasPart - 1) / kBiasPart);
-    pool_.run(parts, [&](int part, int) {
-      const uint32_t low = static_cast<uint32_t>(part) * kBiasPart;
-      const uint32_t high = std::min(n, low + kBiasPart);
-      for (const Lane* lane : active) {
-        bias_.learn(views_[lane->number].biased, lane->input, low, high);
+    pool_.run(bias_parts(), [&](int part, int) { learn(active, part); });
+    return spelt;
+  }
+
+  // The same for known tokens. The mixer alone cannot go on before a decision is coded: the lanes walk
+  // at once, and one thread codes what they wrote down while the others learn.
+  size_t encode_step(const std::vector<Lane*>& active, const int32_t* logits, uint64_t step, uint64_t deep) {
+    const uint32_t n = vocabulary_.size();
+    pool_.run(static_cast<int>(active.size()), [&](int task, int worker) {
+      Lane& lane = *active[static_cast<size_t>(task)];
+      const int32_t* row = logits + (static_cast<size_t>(task) * deep + step) * n;
+      Distribution &plain = plain_[static_cast<size_t>(worker)], &biased = biased_[lane.number];
+      plain.assign(row, nullptr);
+      biased.assign(row, bias_.values());
+      lane.input = static_cast<uint32_t>(lane.tokens[lane.coded++]);
+      notes_[lane.number].clear();
+      Note note{notes_[lane.number], lane.end - lane.position};
+      walk(vocabulary_, plain, biased, note, lane.input);
+    });
+    size_t spelt = 0;
+    pool_.run(1 + bias_parts(), [&](int task, int) {
+      if (task > 0) return learn(active, task - 1);
+      for (Lane* lane : active) {
+        const uint32_t before = lane->position;
+        code(*lane, notes_[lane->number]);
+        mixer_.token_done(lane->number, lane->input);
+        spelt += lane->position - before;
       }
     });
     return spelt;
+  }
+
+  int bias_parts() const { return static_cast<int>((vocabulary_.size() + kBiasPart - 1) / kBiasPart); }
+  void learn(const std::vector<Lane*>& active, int part) {
+    const uint32_t low = static_cast<uint32_t>(part) * kBiasPart;
+    const uint32_t high = std::min(vocabulary_.size(), low + kBiasPart);
+    for (const Lane* lane : active) bias_.learn(biased_[lane->number], lane->input, low, high);
   }
 
   static constexpr uint32_t kBiasPart = 8192;  // tokens of one task, whole vectors
@@ -216,7 +277,10 @@ class NetworkFrame {
   const std::vector<uint32_t> ends_;
   mixer::PlannedMixer<kProfile> mixer_;
   Bias bias_;
-  std::vector<Views> views_;
+  // The two views of the network on each lane's next token: its own, for the encoder only one for each
+  // thread; and with the online bias.
+  std::vector<Distribution> plain_, biased_;
+  std::vector<std::vector<Decision>> notes_;  // of each lane's token
   std::vector<Lane> lanes_;
 };
 

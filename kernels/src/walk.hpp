@@ -11,13 +11,7 @@
 
 namespace lmc {
 
-// The two views of the network on the next token.
-struct Views {
-  Distribution plain;   // the network's own
-  Distribution biased;  // with the online bias
-};
-
-// The network's probabilities of a 1 by the two views, in units of 2^-24, never 0 or 1.
+// The network's probabilities of a 1, its own and with the online bias, in units of 2^-24, never 0 or 1.
 struct NetworkBit {
   uint32_t plain, biased;
 };
@@ -42,15 +36,16 @@ inline uint32_t ratio(uint64_t part, uint64_t whole) {
 // the hint is ignored by Decide. Decide::begin_byte throws
 // where no byte may follow.
 template <class Decide>
-uint32_t walk(const Vocabulary& vocabulary, const Views& views, Decide& decide, uint32_t token) {
+uint32_t walk(const Vocabulary& vocabulary, const Distribution& plain_view, const Distribution& biased_view,
+              Decide& decide, uint32_t token) {
   uint32_t low = 0, high = vocabulary.size();
   // Masses of [low, high), kept up to date by subtraction.
-  uint64_t plain = views.plain.total(), biased = views.biased.total();
+  uint64_t plain = plain_view.total(), biased = biased_view.total();
   for (uint32_t depth = 0;; ++depth) {
     if (depth > 0 && vocabulary.length(low) == depth) {
       if (high - low == 1 || decide.full()) return low;
-      const uint64_t end_plain = views.plain.mass(low, low + 1);
-      const uint64_t end_biased = views.biased.mass(low, low + 1);
+      const uint64_t end_plain = plain_view.mass(low, low + 1);
+      const uint64_t end_biased = biased_view.mass(low, low + 1);
       decide.begin_byte(true);
       if (decide.end({ratio(end_plain, plain), ratio(end_biased, biased)}, token == low)) {
         return low;
@@ -71,8 +66,8 @@ uint32_t walk(const Vocabulary& vocabulary, const Views& views, Decide& decide, 
       } else if (middle == high) {
         decide.skip(0);
       } else {
-        const uint64_t one_plain = views.plain.mass(middle, high);
-        const uint64_t one_biased = views.biased.mass(middle, high);
+        const uint64_t one_plain = plain_view.mass(middle, high);
+        const uint64_t one_biased = biased_view.mass(middle, high);
         if (decide.bit({ratio(one_plain, plain), ratio(one_biased, biased)}, token >= middle)) {
           low = middle;
           value = upper;
