@@ -4,6 +4,7 @@
 // node, a contiguous range [low, high) of token ids. No trie is stored: the
 // ranges are found by binary search in the table itself.
 #pragma once
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>
@@ -33,6 +34,7 @@ class Vocabulary {
       if (!less(id - 1, id)) throw std::invalid_argument("token table: not sorted");
     }
     if (singles != 256) throw std::invalid_argument("token table: a single byte is missing");
+    for (unsigned value = 0; value < 256; ++value) roots_[value] = search(0, size(), 0, value);
   }
 
   uint32_t size() const { return static_cast<uint32_t>(offsets_.size() - 1); }
@@ -42,6 +44,12 @@ class Vocabulary {
   // First id in [low, high) whose byte at `depth` is at least `value`. All ids
   // of the range must be longer than `depth` and agree in the bytes before it.
   uint32_t split(uint32_t low, uint32_t high, uint32_t depth, unsigned value) const {
+    if (depth == 0) return std::min(std::max(roots_[value], low), high);  // the longest searches, known before
+    return search(low, high, depth, value);
+  }
+
+ private:
+  uint32_t search(uint32_t low, uint32_t high, uint32_t depth, unsigned value) const {
     while (low < high) {
       const uint32_t middle = low + (high - low) / 2;
       if (bytes(middle)[depth] < value) {
@@ -53,7 +61,6 @@ class Vocabulary {
     return low;
   }
 
- private:
   bool less(uint32_t a, uint32_t b) const {
     const uint8_t *x = bytes(a), *y = bytes(b);
     const uint32_t nx = length(a), ny = length(b);
@@ -65,6 +72,7 @@ class Vocabulary {
 
   std::vector<uint8_t> bytes_;
   std::vector<uint32_t> offsets_;
+  uint32_t roots_[256];  // by byte: the first id that begins with it or a greater one
 };
 
 }  // namespace lmc
