@@ -16,9 +16,10 @@ namespace lmc {
 namespace {
 
 #define NAME "amx"
-constexpr int OFFSET = 128, GROUP = 2;
 
 #include "avx512_steps.hpp"
+
+constexpr int FEW_ROWS = 12;  // fewer rows are multiplied by vectors, as a tile would be mostly empty
 
 // Sums of two weight tiles, 64 inputs of the rows and of the weights; and 32, for the rest of a row.
 enum : int { SUM0, SUM1, ROWS, WEIGHTS0, WEIGHTS1, LAST_ROWS, LAST0, LAST1 };
@@ -48,9 +49,10 @@ inline void dot_tiles() {
   asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(SUM), "i"(U8), "i"(S8));
 }
 
-// Always TILE rows: those behind the last one hold anything, and nobody reads their sums. Meanwhile the
-// next two weight tiles are fetched, the first 16 rows one of them, the others the second.
-void products(const Matrix& m, const Acts& a, int tile, int r0, int, int, int32_t* acc) {
+// Always TILE rows: those behind the last one hold anything, and nobody reads their sums. With the first
+// ones the next two weight tiles are fetched.
+void products(const Matrix& m, const Acts& a, int tile, int r0, int rows, int total, int32_t* acc) {
+  if (total < FEW_ROWS) return products_by_vectors(m, a, tile, r0, rows, total, acc);
   const size_t tile_bytes = static_cast<size_t>(m.kp) * TILE, row_bytes = static_cast<size_t>(a.kp);
   const int8_t* w = m.packed + tile * tile_bytes;
   const uint8_t* q = a.q.data() + r0 * row_bytes;
@@ -86,6 +88,7 @@ void products(const Matrix& m, const Acts& a, int tile, int r0, int, int, int32_
 // The tiles' registers are given back, as they would have to be saved at each switch of threads.
 void matmul_by_tiles(const Matrix& m, const Acts& a, int rows, int first, int last, int32_t* out, size_t stride,
                      bool add) {
+  if (rows < FEW_ROWS) return matmul(m, a, rows, first, last, out, stride, add);
   const Shapes shapes;
   asm volatile("ldtilecfg %0" : : "m"(shapes));
   matmul(m, a, rows, first, last, out, stride, add);

@@ -73,8 +73,8 @@ struct Matrix {
   std::vector<Spill> spill;        // by tile; within a tile the outputs take turns
 };
 
-// Quantised vectors of some rows. `transposed` int8 [kp][stride_t] is filled only where a variant
-// spills and there are rows enough.
+// Quantised vectors of some rows, with room for a multiple of TILE rows. `transposed` int8
+// [kp][stride_t] is filled only where a variant spills and there are rows enough.
 struct Acts {
   int kp = 0;
   Buffer<uint8_t> q;  // [rows][kp], value + 128 or value, see Kernels::offset
@@ -140,7 +140,7 @@ struct Kernels {
   void (*finish)(const int32_t* acc, int n, int32_t factor, int down, int32_t* out);
 };
 
-// The table of a variant: scalar, avx2, avx512vnni, neon, neondot. Empty: LMC_KERNELS, else the
+// The table of a variant: scalar, avx2, avx512vnni, amx, neon, neondot. Empty: LMC_KERNELS, else the
 // fastest one. Throws std::invalid_argument when the name is unknown or the processor lacks it.
 const Kernels& kernels_by_name(const std::string& name);
 std::vector<std::string> kernel_names();  // those that run here

@@ -11,7 +11,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # The programs, compiled as setup.py compiles the kernels.
-for part in threads dispatch tables transformer network_scalar network_avx2 network_avx512vnni; do
+for part in threads dispatch tables transformer network_scalar network_avx2 network_avx512vnni network_amx; do
   g++ -std=c++17 -O3 -Wall -Wextra -Werror -ffp-contract=off -pthread -c "$sources/$part.cpp" -o "$work/$part.o"
 done
 for program in "$here/../arm/golden.cpp" "$here/check.cpp"; do
