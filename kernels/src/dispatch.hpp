@@ -19,4 +19,18 @@ inline bool use_avx2() {
 #endif
 }
 
+// True where AVX-512 runs and LMC_KERNELS does not ask for less.
+inline bool use_avx512() {
+#if defined(__x86_64__)
+  static const bool yes = [] {
+    const char* forced = std::getenv("LMC_KERNELS");
+    if (forced != nullptr && std::strcmp(forced, "avx2") == 0) return false;
+    return use_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
+  }();
+  return yes;
+#else
+  return false;
+#endif
+}
+
 }  // namespace lmc

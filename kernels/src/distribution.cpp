@@ -131,6 +131,84 @@ LMC_AVX2 void lower_avx2(const uint32_t* weights, uint64_t reciprocal, const uin
     }
   }
 }
+
+#define LMC_AVX512 __attribute__((target("avx512f,avx512bw,prefer-vector-width=512")))
+
+LMC_AVX512 inline __m512i biased_avx512(const int32_t* logit, const int32_t* bias) {
+  const __m512i x = _mm512_loadu_si512(logit);
+  if (bias == nullptr) return x;
+  return _mm512_add_epi32(x, _mm512_srai_epi32(_mm512_loadu_si512(bias), Bias::kUnitBits - Distribution::kUnitBits));
+}
+
+LMC_AVX512 int32_t maximum_avx512(const int32_t* logits, const int32_t* bias, uint32_t n) {
+  __m512i best[2] = {_mm512_set1_epi32(INT32_MIN), _mm512_set1_epi32(INT32_MIN)};
+  for (uint32_t v = 0; v < n; v += 32) {
+    for (uint32_t i = 0; i < 2; ++i) {
+      const uint32_t at = v + 16 * i;
+      best[i] = _mm512_max_epi32(best[i], biased_avx512(logits + at, bias == nullptr ? nullptr : bias + at));
+    }
+  }
+  return _mm512_reduce_max_epi32(_mm512_max_epi32(best[0], best[1]));
+}
+
+// n is a multiple of 64: the sums of four blocks are made together.
+LMC_AVX512 void weights_avx512(const int32_t* logits, const int32_t* bias, uint32_t n, int32_t best,
+                               uint32_t* weights, uint64_t* prefix) {
+  const __m512i top = _mm512_set1_epi32(best);
+  const __m512i limit = _mm512_set1_epi32(kDistanceLimit << 16);
+  const __m512i low16 = _mm512_set1_epi32(0xffff);
+  const __m512i a = _mm512_set1_epi32(kA), b = _mm512_set1_epi32(kB);
+  const __m512i one = _mm512_set1_epi32(static_cast<int>(kOne));
+  uint64_t sum = prefix[0];
+  for (uint32_t v = 0; v < n; v += 64) {
+    __m512i w[4];
+#pragma GCC unroll 4
+    for (uint32_t i = 0; i < 4; ++i) {
+      const uint32_t at = v + 16 * i;
+      __m512i distance = _mm512_sub_epi32(top, biased_avx512(logits + at, bias == nullptr ? nullptr : bias + at));
+      distance = _mm512_min_epi32(distance, limit);
+      const __m512i f = _mm512_and_si512(distance, low16);
+      const __m512i slope = _mm512_sub_epi32(a, _mm512_mulhi_epu16(b, f));  // f and b have 16 bits
+      const __m512i drop = _mm512_srli_epi32(_mm512_mullo_epi32(slope, f), 4);
+      w[i] = _mm512_srlv_epi32(_mm512_sub_epi32(one, drop), _mm512_srli_epi32(distance, 16));
+      _mm512_storeu_si512(weights + at, w[i]);
+    }
+    const __m512i x = _mm512_add_epi32(_mm512_unpacklo_epi32(w[0], w[1]), _mm512_unpackhi_epi32(w[0], w[1]));
+    const __m512i y = _mm512_add_epi32(_mm512_unpacklo_epi32(w[2], w[3]), _mm512_unpackhi_epi32(w[2], w[3]));
+    const __m512i z = _mm512_add_epi32(_mm512_unpacklo_epi64(x, y), _mm512_unpackhi_epi64(x, y));
+    const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(z), _mm512_extracti64x4_epi64(z, 1));
+    alignas(16) uint32_t sums[4];
+    _mm_store_si128(reinterpret_cast<__m128i*>(sums),
+                    _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1)));
+    for (uint32_t i = 0; i < 4; ++i) {
+      prefix[v / 16 + i] = sum;
+      sum += sums[i];
+    }
+  }
+  prefix[n / 16] = sum;
+}
+
+LMC_AVX512 void lower_avx512(const uint32_t* weights, uint64_t reciprocal, const uint32_t* rates, int32_t* values,
+                             uint32_t low, uint32_t high, std::vector<uint32_t>& strong) {
+  constexpr __mmask16 kOdd = 0xAAAA;
+  const __m512i r = _mm512_set1_epi64(static_cast<long long>(reciprocal));
+  const __m512i threshold = _mm512_set1_epi32((1 << 16) - 1);
+  const __m512i floor = _mm512_set1_epi32(-kLimit);
+  for (uint32_t v = low; v < high; v += 16) {
+    const __m512i w = _mm512_loadu_si512(weights + v);
+    const __m512i rate = _mm512_loadu_si512(rates + v);
+    const __m512i even = _mm512_srli_epi64(_mm512_mul_epu32(w, r), 32);
+    const __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64(w, 32), r);  // in the upper halves
+    const __m512i even_step = _mm512_srli_epi64(_mm512_mul_epu32(even, rate), 15);
+    const __m512i odd_step =
+        _mm512_slli_epi64(_mm512_mul_epu32(_mm512_srli_epi64(odd, 32), _mm512_srli_epi64(rate, 32)), 17);
+    const __m512i step = _mm512_mask_blend_epi32(kOdd, even_step, odd_step);
+    const __m512i value = _mm512_sub_epi32(_mm512_loadu_si512(values + v), step);
+    _mm512_storeu_si512(values + v, _mm512_max_epi32(value, floor));
+    unsigned found = _mm512_cmpgt_epi32_mask(_mm512_mask_blend_epi32(kOdd, even, odd), threshold);
+    for (; found != 0; found &= found - 1) strong.push_back(v + static_cast<uint32_t>(__builtin_ctz(found)));
+  }
+}
 #endif
 
 }  // namespace
@@ -144,13 +222,13 @@ void Distribution::resize(uint32_t vocabulary) {
 
 void Distribution::assign(const int32_t* logits, const int32_t* bias) {
   const uint32_t n = vocabulary_;
-  const uint32_t whole = n / kBlock * kBlock;  // the AVX2 part, in whole blocks
+  const uint32_t whole = use_avx512() ? n / 64 * 64 : n / kBlock * kBlock;  // the part for vectors
   int32_t best = INT32_MIN;
   uint32_t start = 0;
   prefix_[0] = 0;
 #if defined(__x86_64__)
   if (use_avx2()) {
-    best = maximum_avx2(logits, bias, whole);
+    best = (use_avx512() ? maximum_avx512 : maximum_avx2)(logits, bias, whole);
     start = whole;
   }
 #endif
@@ -159,7 +237,7 @@ void Distribution::assign(const int32_t* logits, const int32_t* bias) {
   }
 #if defined(__x86_64__)
   if (use_avx2()) {
-    weights_avx2(logits, bias, whole, best, weights_.data(), prefix_.data());
+    (use_avx512() ? weights_avx512 : weights_avx2)(logits, bias, whole, best, weights_.data(), prefix_.data());
   }
 #endif
   uint64_t sum = prefix_[start / kBlock];
@@ -185,8 +263,9 @@ void Bias::learn(const Distribution& seen, uint32_t token, uint32_t low, uint32_
   uint32_t v = low;
 #if defined(__x86_64__)
   if (use_avx2()) {
-    v = low + (high - low) / 8 * 8;
-    lower_avx2(weights, reciprocal, rates_.data(), values_.data(), low, v, strong);
+    const uint32_t width = use_avx512() ? 16 : 8;
+    v = low + (high - low) / width * width;
+    (use_avx512() ? lower_avx512 : lower_avx2)(weights, reciprocal, rates_.data(), values_.data(), low, v, strong);
   }
 #endif
   for (; v < high; ++v) {

@@ -19,6 +19,7 @@ from lmc.codecs import encode_frame, text
 from lmc.codecs.base import Frame, Settings
 from lmc.codecs.text import FAST, NETWORK, NORMAL, PRIMED, STRONG, Layout
 from lmc.errors import Corrupt, ModelMissing, Usage
+from lmc.kernels import _native
 from lmc.models import registry
 from lmc.models.modelfile import Model, read
 
@@ -111,8 +112,9 @@ def payloads() -> str:
     return digest.hexdigest()
 
 
-def test_scalar_kernels_write_the_same_bytes() -> None:
-    environment = {**os.environ, "LMC_KERNELS": "scalar"}
+@pytest.mark.parametrize("variant", _native.kernel_names()[:-1])
+def test_slower_kernels_write_the_same_bytes(variant: str) -> None:
+    environment = {**os.environ, "LMC_KERNELS": variant}
     run = [sys.executable, __file__]
     forced = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=300)
     assert forced.stdout.strip() == payloads(), forced.stderr

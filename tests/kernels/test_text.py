@@ -43,8 +43,9 @@ def test_equal_to_reference(seed: int) -> None:
     check_everything(seed)
 
 
-def test_scalar_loops_are_equal_too() -> None:
-    environment = {**os.environ, "LMC_KERNELS": "scalar"}
+@pytest.mark.parametrize("variant", _native.kernel_names()[:-1])
+def test_slower_loops_are_equal_too(variant: str) -> None:
+    environment = {**os.environ, "LMC_KERNELS": variant}
     subprocess.run([sys.executable, __file__], env=environment, check=True, timeout=120)
 
 
