@@ -14,9 +14,10 @@ struct V {
   static inline V abs(V a) { return {_mm512_abs_epi32(a.v)}; }
   static inline V bit_and(V a, V b) { return {_mm512_and_si512(a.v, b.v)}; }
   static inline V bit_xor(V a, V b) { return {_mm512_xor_si512(a.v, b.v)}; }
-  static inline V sll(V a, int n) { return {_mm512_sll_epi32(a.v, _mm_cvtsi32_si128(n))}; }
-  static inline V sra(V a, int n) { return {_mm512_sra_epi32(a.v, _mm_cvtsi32_si128(n))}; }
-  static inline V srl(V a, int n) { return {_mm512_srl_epi32(a.v, _mm_cvtsi32_si128(n))}; }
+  // A shift by one count for all takes two steps of the processor, one by a vector of counts only one.
+  static inline V sll(V a, int n) { return {_mm512_sllv_epi32(a.v, _mm512_set1_epi32(n))}; }
+  static inline V sra(V a, int n) { return {_mm512_srav_epi32(a.v, _mm512_set1_epi32(n))}; }
+  static inline V srl(V a, int n) { return {_mm512_srlv_epi32(a.v, _mm512_set1_epi32(n))}; }
   static inline V srlv(V a, V n) { return {_mm512_srlv_epi32(a.v, n.v)}; }
   static inline V mul31(V a, V b) {
     const __m512i even = _mm512_srli_epi64(_mm512_mul_epi32(a.v, b.v), 31);
