@@ -17,16 +17,13 @@ constexpr int MAX_WIDTH = 65504; // inputs of a matrix: a spill entry counts the
 
 [[noreturn]] void refuse(const std::string& why) { throw std::invalid_argument(why); }
 
-// floor(sqrt(v)), bit by bit
+// floor(sqrt(v)), bit by bit, without branches that nobody could foresee
 uint64_t square_root(uint64_t v) {
   uint64_t root = 0;
   for (uint64_t bit = uint64_t{1} << 62; bit; bit >>= 2) {
-    if (v >= root + bit) {
-      v -= root + bit;
-      root = (root >> 1) + bit;
-    } else {
-      root >>= 1;
-    }
+    const uint64_t fits = -static_cast<uint64_t>(v >= root + bit);
+    v -= (root + bit) & fits;
+    root = (root >> 1) + (bit & fits);
   }
   return root;
 }
@@ -209,6 +206,7 @@ Config checked(const Config& c) {
 struct Network::Norm {
   int k = 0;  // outputs, padded
   int exponent = 0;
+  bool in_place = true;  // whether `source` is 0, 1, 2, ...
   std::vector<int32_t> source;
   std::vector<int32_t> gain;
 
@@ -221,6 +219,7 @@ struct Network::Norm {
     exponent = read.exponent(name);
     k = round_up(static_cast<int>(n), 32);
     source.assign(from, from + n);
+    for (int i = 0; i < n; ++i) in_place = in_place && source[i] == i;
     gain.assign(by, by + n);
     gain.resize(k, 0);
   }
@@ -408,7 +407,11 @@ void Network::normalise(const Norm& norm, const Part& part) {
     const uint64_t r = square_root(v << (2 * j));
     const int nx = 31 - bits(static_cast<uint32_t>(m));
     const int k = static_cast<int>(norm.source.size());
-    for (int i = 0; i < k; ++i) z[i] = x[norm.source[i]];
+    if (norm.in_place) {
+      std::memcpy(z, x, static_cast<size_t>(k) * sizeof *z);
+    } else {
+      for (int i = 0; i < k; ++i) z[i] = x[norm.source[i]];
+    }
     for (int i = k; i < norm.k; ++i) z[i] = 0;
     const Scaled q(kernels_.gain(z, norm.gain.data(), norm.k, nx));
     kernels_.narrow(z, norm.k, q.nb, q.reciprocal, kernels_.offset, out.q.data() + static_cast<size_t>(row) * norm.k);
