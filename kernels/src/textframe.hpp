@@ -15,6 +15,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "buffer.hpp"
 #include "distribution.hpp"
 #include "mixer.hpp"
 #include "rangecoder.hpp"
@@ -82,49 +83,50 @@ class NetworkFrame {
       }
     }
     plain_.assign(known ? static_cast<size_t>(pool_.threads()) : lanes_.size(), Distribution(vocabulary_.size()));
-    const uint32_t chunk = known ? kRows : 1;
+    // The network reads its weights and the keys of a lane once for all the steps of a pass.
+    const uint32_t chunk = known ? std::clamp(kLogits / vocabulary_.size(), 256u, 1024u) : 1;
     Cache cache(network_, static_cast<int>(layout_.lanes), static_cast<int>(layout_.window),
                 static_cast<int>(layout_.anchor), static_cast<int>(chunk));
-    std::vector<int32_t> logits;
+    const Buffer<int32_t> logits(size_t{std::max(chunk, layout_.lanes)} * vocabulary_.size());
     std::vector<int32_t> rows, inputs;
-    uint64_t steps = 0;  // steps done; lane 0 is alone for the first `anchor` of them
-    size_t done = 0;
-    for (;;) {
-      std::vector<Lane*> active;
-      const bool alone = layout_.lanes > 1 && steps < layout_.anchor;
+    std::vector<Lane*> active;
+    const auto find_active = [&](bool alone) {
+      active.clear();
       for (Lane& lane : lanes_) {
         if (lane.position != lane.end && (lane.number == 0 || !alone)) active.push_back(&lane);
       }
+    };
+    uint64_t steps = 0;  // steps done; lane 0 is alone for the first `anchor` of them
+    size_t done = 0;
+    for (;;) {
+      const bool alone = layout_.lanes > 1 && steps < layout_.anchor;
+      find_active(alone);
       if (active.empty()) {
         if (alone) throw Damaged("lane 0 ends before its anchor");
         return;
       }
       uint64_t deep = std::max<uint64_t>(1, chunk / active.size());
       if (alone) deep = std::min<uint64_t>(deep, layout_.anchor - steps);
-      if (known) {
-        // All lanes of a pass stay unfinished to its end, so that the order is kept.
-        for (const Lane* lane : active) deep = std::min<uint64_t>(deep, lane->count - lane->coded);
-      } else {
-        deep = 1;
-      }
       rows.clear();
       inputs.clear();
       for (Lane* lane : active) {
-        for (uint64_t step = 0; step < deep; ++step) {
+        lane->logits = logits.data() + rows.size() * vocabulary_.size();
+        const uint64_t left = known ? lane->count - lane->coded : 1;
+        for (uint64_t step = 0; step < std::min(deep, left); ++step) {
           rows.push_back(static_cast<int32_t>(lane->number));
           inputs.push_back(static_cast<int32_t>(
               step == 0 ? lane->input
                         : static_cast<uint32_t>(lane->tokens[lane->coded + step - 1])));
         }
       }
-      logits.resize(rows.size() * vocabulary_.size());
       network_.forward(cache, static_cast<int>(rows.size()), rows.data(), inputs.data(),
                        logits.data());
-      for (uint64_t step = 0; step < deep; ++step) {
-        done += known ? encode_step(active, logits.data(), step, deep) : decode_step(active, logits.data());
+      for (uint64_t step = 0; step < deep && !active.empty(); ++step) {
+        done += known ? encode_step(active) : decode_step(active);
         progress(done);
+        ++steps;
+        find_active(alone);
       }
-      steps += deep;
     }
   }
 
@@ -132,13 +134,14 @@ class NetworkFrame {
   std::vector<uint32_t> learned() const { return mixer_.learned(); }
 
  private:
-  static constexpr uint32_t kRows = 256;  // rows in one pass of the encoder
+  static constexpr uint32_t kLogits = 1u << 23;  // of one pass of the encoder; of large vocabularies 256 rows
 
   struct Lane {
     uint32_t number = 0, position = 0, end = 0;
     uint32_t input = 0;  // the token to feed next
     const int32_t* tokens = nullptr;
     uint32_t count = 0, coded = 0;
+    const int32_t* logits = nullptr;  // of the token to code next
   };
 
   // What walk() asks for, done with the mixer and the coder.
@@ -209,15 +212,13 @@ class NetworkFrame {
   }
 
   // Codes one token of every active lane; returns the bytes they spell.
-  size_t decode_step(const std::vector<Lane*>& active, const int32_t* logits) {
-    const uint32_t n = vocabulary_.size();
+  size_t decode_step(const std::vector<Lane*>& active) {
     pool_.run(static_cast<int>(2 * active.size()), [&](int task, int) {
-      const size_t a = static_cast<size_t>(task / 2);
-      const uint32_t number = active[a]->number;
+      const Lane& lane = *active[static_cast<size_t>(task / 2)];
       if (task % 2 == 0) {
-        plain_[number].assign(logits + a * n, nullptr);
+        plain_[lane.number].assign(lane.logits, nullptr);
       } else {
-        biased_[number].assign(logits + a * n, bias_.values());
+        biased_[lane.number].assign(lane.logits, bias_.values());
       }
     });
     size_t spelt = 0;
@@ -234,14 +235,13 @@ class NetworkFrame {
 
   // The same for known tokens. The mixer alone cannot go on before a decision is coded: the lanes walk
   // at once, and one thread codes what they wrote down while the others learn.
-  size_t encode_step(const std::vector<Lane*>& active, const int32_t* logits, uint64_t step, uint64_t deep) {
-    const uint32_t n = vocabulary_.size();
+  size_t encode_step(const std::vector<Lane*>& active) {
     pool_.run(static_cast<int>(active.size()), [&](int task, int worker) {
       Lane& lane = *active[static_cast<size_t>(task)];
-      const int32_t* row = logits + (static_cast<size_t>(task) * deep + step) * n;
       Distribution &plain = plain_[static_cast<size_t>(worker)], &biased = biased_[lane.number];
-      plain.assign(row, nullptr);
-      biased.assign(row, bias_.values());
+      plain.assign(lane.logits, nullptr);
+      biased.assign(lane.logits, bias_.values());
+      lane.logits += vocabulary_.size();
       lane.input = static_cast<uint32_t>(lane.tokens[lane.coded++]);
       notes_[lane.number].clear();
       Note note{notes_[lane.number], lane.end - lane.position};
