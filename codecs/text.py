@@ -81,9 +81,9 @@ SHARED_ANCHOR = 128
 # More lanes decode faster and cost a little, because each begins with little context.
 EFFORTS = {
     3: Effort("lmc-tiny", lane_bytes=4 << 10, lanes=64, window=256),
-    4: Effort("lmc-tiny", lane_bytes=16 << 10, lanes=64, window=1024),
+    4: Effort("lmc-tiny", lane_bytes=16 << 10, lanes=64, window=768),
     5: Effort("lmc-small", lane_bytes=4 << 10, lanes=64, window=256),
-    6: Effort("lmc-small", lane_bytes=16 << 10, lanes=64, window=1024),
+    6: Effort("lmc-small", lane_bytes=16 << 10, lanes=64, window=768),
     7: Effort(None, lane_bytes=8 << 10, lanes=64, window=512),
     8: Effort(None, lane_bytes=32 << 10, lanes=64, window=1024),
     9: Effort(None, lane_bytes=256 << 10, lanes=32, window=2048),
