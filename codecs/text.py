@@ -61,16 +61,20 @@ class Layout:
 @dataclass(frozen=True, slots=True)
 class Effort:
     """A level's model and layout of network frames: one lane for each `lane_bytes`, at most
-    `lanes`. Without a name the model is the largest that is installed."""
+    `lanes`. Without a name the model is the largest that is installed.
+
+    window: tokens; less where a model has not learned to look so far back (it then gets worse)."""
 
     model: str | None
     lane_bytes: int
     lanes: int
     window: int
 
-    def layout(self, size: int) -> Layout:
+    def layout(self, size: int, context: int) -> Layout:
         lanes = max(1, min(self.lanes, size // self.lane_bytes))
-        return Layout(lanes, self.window, ANCHOR if lanes == 1 else SHARED_ANCHOR)
+        anchor = ANCHOR if lanes == 1 else SHARED_ANCHOR
+        learned = (context - anchor) // WINDOW_UNIT * WINDOW_UNIT
+        return Layout(lanes, max(WINDOW_UNIT, min(self.window, learned)), anchor)
 
 
 # A single lane needs some first tokens as a place where attention can rest (Xiao et al. 2023);
@@ -84,7 +88,7 @@ EFFORTS = {
     4: Effort("lmc-tiny", lane_bytes=16 << 10, lanes=64, window=768),
     5: Effort("lmc-small", lane_bytes=4 << 10, lanes=64, window=256),
     6: Effort("lmc-small", lane_bytes=16 << 10, lanes=64, window=768),
-    7: Effort(None, lane_bytes=8 << 10, lanes=64, window=512),
+    7: Effort(None, lane_bytes=16 << 10, lanes=64, window=768),
     8: Effort(None, lane_bytes=32 << 10, lanes=64, window=1024),
     9: Effort(None, lane_bytes=256 << 10, lanes=32, window=2048),
 }
@@ -96,7 +100,7 @@ def plan(settings: Settings) -> Plan:
     if not _wants_network(settings):
         return Plan(None, _native.mixer_bytes(_begin(_profile(settings.level))[0], size))
     model = model_of(settings)
-    layout = _effort(settings.level).layout(size)
+    layout = _effort(settings.level).layout(size, model.card.architecture.context)
     return Plan(model.card.wire_id, network_memory(model, layout, size))
 
 
@@ -123,7 +127,7 @@ def encode_frame(data: bytes, settings: Settings, report: Report | None = None) 
     model = model_of(settings)
     if not certain and not _network_pays(data, model, settings.threads):
         return encode_bytes(data, PRIMED + STRONG, report)
-    layout = _effort(settings.level).layout(len(data))
+    layout = _effort(settings.level).layout(len(data), model.card.architecture.context)
     return encode_network(data, model, layout, settings.threads, report)
 
 

@@ -4,7 +4,7 @@
     python corpora/figures.py classics FOLDER…        level 2 against xz -9e and bzip2 -9
     python corpora/figures.py speed LEVEL FILE BYTES  there and back, and peak memory
     python corpora/figures.py lanes FILE BYTES W N…   sizes with N lanes and a window of W tokens
-    python corpora/figures.py exact FILE BYTES        one file by every variant and thread count
+    python corpora/figures.py exact FILE BYTES MODEL  one file by every variant and thread count
     python corpora/figures.py start FILE              seconds of the tool for 1 KB
     python corpora/figures.py llama GGUF FILE BYTES   tokens a second and core beside llama.cpp's
                                                       (pip install llama-cpp-python)
@@ -191,13 +191,13 @@ def llama(gguf: str, path: str, count: int) -> None:
         )
 
 
-def exact(path: str, count: int) -> None:
+def exact(path: str, count: int, name: str) -> None:
     """Codes with one variant and layout of work, decodes with another; all bytes must agree."""
     from lmc.kernels._native import kernel_names
+    from lmc.models import registry
 
     data = Path(path).read_bytes()[:count]
-    model = text.model_of(lmc.Settings(level=9))
-    tokens = len(model.tokenizer.encode(data))
+    tokens = len(registry.open_model(name).tokenizer.encode(data))
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "a"
         source.write_bytes(data)
@@ -206,13 +206,14 @@ def exact(path: str, count: int) -> None:
             for threads in ("1", "2"):
                 small = source.with_suffix(f".{variant}{threads}")
                 environment = {**os.environ, "LMC_KERNELS": variant}
-                options = ["-7", "-q", "-T", threads, str(source), "-o", str(small)]
+                options = ["-7", "-m", name, "-qT", threads, str(source), "-o", str(small)]
                 run(["compress", *options], environment)
                 files[variant, threads] = small.read_bytes()
                 run(["test", "-q", str(small)], {**os.environ, "LMC_KERNELS": kernel_names()[-1]})
                 tell(
                     file=Path(path).name,
                     bytes=len(data),
+                    model=name,
                     variant=variant,
                     threads=int(threads),
                     tokens=tokens,
@@ -264,8 +265,8 @@ def main(arguments: list[str]) -> None:
             speed(int(level), path, int(count))
         case ["lanes", path, count, window, *numbers]:
             lanes(path, int(count), int(window), [int(n) for n in numbers])
-        case ["exact", path, count]:
-            exact(path, int(count))
+        case ["exact", path, count, name]:
+            exact(path, int(count), name)
         case ["start", path]:
             start(path)
         case ["llama", gguf, path, count]:

@@ -10,8 +10,9 @@ import pytest
 
 @pytest.fixture
 def tiny_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A data directory with one model, that of the network golden files."""
+    """A data directory with the models of the network golden files."""
     (tmp_path / "models").mkdir()
-    shutil.copy(Path(__file__).parent / "golden" / "tiny.safetensors", tmp_path / "models")
+    for path in (Path(__file__).parent / "golden").glob("*.safetensors"):
+        shutil.copy(path, tmp_path / "models")
     monkeypatch.setenv("LMC_HOME", str(tmp_path))
     return tmp_path

@@ -28,6 +28,7 @@ from lmc.container import (
     write_skippable,
 )
 from lmc.models.modelfile import read
+from lmc.models.registry import EMBEDDED
 
 HERE = Path(__file__).parent
 TEXT = b"The same bytes out.\n"
@@ -65,10 +66,10 @@ def coded(encoded: Frame, content: bytes) -> bytes:
     return write_header(Header(False, encoded.memory, encoded.model, about)) + payload
 
 
-def network(lanes: int, window: int, anchor: int) -> bytes:
-    """PROSE in a network frame of the model that make_model.py makes."""
-    tiny = read(HERE / "tiny.safetensors")
-    return coded(text.encode_network(PROSE, tiny, text.Layout(lanes, window, anchor), 1), PROSE)
+def network(lanes: int, window: int, anchor: int, path: Path = HERE / "tiny.safetensors") -> bytes:
+    """PROSE in a network frame, by a model that make_model.py makes or one that comes with lmc."""
+    layout = text.Layout(lanes, window, anchor)
+    return coded(text.encode_network(PROSE, read(path), layout, 1), PROSE)
 
 
 def frame(content: bytes) -> tuple[bytes, int, int]:
@@ -285,6 +286,25 @@ def cases() -> list[tuple[str, str, str, bytes]]:
                 ("primed-fast", text.PRIMED + text.FAST, "method 5"),
                 ("primed-normal", text.PRIMED + text.NORMAL, "method 6"),
                 ("primed-strong", text.PRIMED + text.STRONG, "method 7"),
+            )
+        ),
+        (
+            "good-network2",
+            good(PROSE),
+            "method 4 with the model tiny2: a reach, and a start of the mixer",
+            network(1, 64, 4, HERE / "tiny2.safetensors"),
+        ),
+        (
+            "good-network2-lanes",
+            good(PROSE),
+            "the same with 3 lanes and an anchor",
+            network(3, 32, 9, HERE / "tiny2.safetensors"),
+        ),
+        *(
+            (f"good-{name}", good(PROSE), "method 4 with a model that comes with lmc", data)
+            for name, data in (
+                ("lmc-tiny", network(1, 768, 16, EMBEDDED / "lmc-tiny.safetensors")),
+                ("lmc-small", network(2, 768, 128, EMBEDDED / "lmc-small.safetensors")),
             )
         ),
     ]

@@ -1,10 +1,12 @@
-"""Makes tiny.safetensors, the model of the network golden files.
+"""Makes tiny.safetensors and tiny2.safetensors, the models of the network golden files.
 
     python tests/golden/make_model.py
 
-Its weights are noise from a linear congruential generator, so it knows nothing; what matters is
-that every machine computes the same noise. It is part of what the golden files promise: it never
-changes.
+tiny2 needs revision 2 of the arithmetic: a layer with a reach, and a start for the mixer.
+
+Their weights are noise from a linear congruential generator, so they know nothing; what matters is
+that every machine computes the same noise. They are part of what the golden files promise: they
+never change.
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from lmc.models.card import PLAIN, Architecture, Card
-from lmc.models.modelfile import identity, write
+from lmc.kernels import _native
+from lmc.models.card import PLAIN, REACH, Architecture, Card
+from lmc.models.modelfile import NETWORK_PROFILE, Model, identity, write
 from lmc.models.tokenizer import TokenTable, prepare
 
 PATH = Path(__file__).with_name("tiny.safetensors")
+PATH2 = Path(__file__).with_name("tiny2.safetensors")
 WORDS = ["th", "the", "Ġthe", "in", "ing", "Ġa", "an", "and", "Ġand", "er", "Ġ0", "0x"]
 MERGES = ["t h", "th e", "Ġ the", "i n", "in g", "Ġ a", "a n", "an d", "Ġ and", "e r", "Ġ 0", "0 x"]
 SIZES = Architecture(
@@ -87,14 +91,33 @@ def tokens() -> dict[str, Any]:
     }
 
 
-def make(path: Path = PATH) -> None:
-    everything = {**tensors(), **tokens()}
-    card = Card(
-        "tiny", "Apache-2.0", "tests/golden/make_model.py", PLAIN, SIZES,
+def card(name: str, revision: int, everything: dict[str, Any]) -> Card:
+    return Card(
+        name, "Apache-2.0", "tests/golden/make_model.py", revision, SIZES,
         identity(SIZES, everything), "noise",
     )  # fmt: skip
-    write(path, card, everything)
 
 
-if __name__ == "__main__" and not PATH.exists():
+def start(everything: dict[str, Any], text: bytes) -> Any:
+    """What the mixer has learned beside the network from a text."""
+    model = Model(card("tiny2", REACH, everything), everything)
+    ids = model.tokenizer.encode(text)
+    _, learned = _native.encode_network(
+        model.network(1), model.vocabulary, 1, 64, 4, len(text), ids,
+        np.array([len(ids)], np.uint32), start=_native.unlearned(NETWORK_PROFILE), learn=True,
+    )  # fmt: skip
+    return np.frombuffer(learned, "<u4").copy()
+
+
+def make() -> None:
+    everything = {**tensors(), **tokens()}
+    if not PATH.exists():
+        write(PATH, card("tiny", PLAIN, everything), everything)
+    if not PATH2.exists():
+        everything["reach"] = np.array([5, 0], np.int32)
+        everything["mixer.start"] = start(everything, b"the hen and the thing in the ring, " * 40)
+        write(PATH2, card("tiny2", REACH, everything), everything)
+
+
+if __name__ == "__main__":
     make()
