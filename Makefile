@@ -30,7 +30,7 @@ $(VENV)/.ready-dev: $(VENV)/.ready
 
 install: $(VENV)/.ready-dev ## Make .venv with lmc and the tools to work on it (C++: make kernels)
 
-demo: $(VENV)/.ready kernels ## Install, compress a book, restore it, compare (MODEL=1: with a model)
+demo: $(VENV)/.ready kernels ## Install, compress a book, restore it, compare (MODEL=1: with a larger model)
 	@BIN=$(BIN) MODEL='$(MODEL)' sh corpora/demo.sh $(SAMPLE)
 
 test: $(VENV)/.ready-dev kernels view ## Lint, check types, run all tests

@@ -1,9 +1,8 @@
 #!/bin/sh
 # Compress a file, restore it, compare. Called by `make demo`, with
 #   BIN    where lmc is installed
-#   MODEL  empty: level 2, and a language model if one is installed;
-#          1: also get the recommended model; a name: use that one
-# The model shows what it can on the first 16 KiB, so that a slow machine too is done in minutes.
+#   MODEL  empty: with what comes with lmc; 1: get the recommended larger model; a name: that one
+# A larger model shows what it can on the first 16 KiB, so that a slow machine too is done in minutes.
 set -eu
 sample=$1
 lmc=$BIN/lmc
@@ -48,27 +47,21 @@ rivals() {
 
 rivals "$sample"
 round "lmc -2 (no model)" -2
+round "lmc -6 (lmc-small)" -6
 
-# A model's turn: the one that was asked for, or one that is here already.
+# A larger model's turn, if one was asked for.
 case ${MODEL:-} in
-    "") model= ;;
-    1) model=$("$lmc" models list --json | sed -n 's/.*"name": "\(.*\)".*/\1/p' | tail -n 1) ;;
-    *) model=$MODEL ;;
+    1) model=lmc-large ;;
+    *) model=${MODEL:-} ;;
 esac
-if [ -n "$model" ] && ! "$lmc" models verify -q "$model" 2> /dev/null; then
-    "$lmc" models pull "$model"
-fi
-if [ -z "$model" ]; then
-    model=$("$lmc" models list --json | tr -d '\n' | tr '{' '\n' \
-        | sed -n 's/.*"name": "\([^"]*\)", *"installed": true.*/\1/p' | head -n 1)
-fi
 if [ -n "$model" ]; then
+    "$lmc" models verify -q "$model" 2> /dev/null || "$lmc" models pull "$model"
     head -c 16384 "$sample" > "$work/excerpt"
     sample=$work/excerpt
     rivals "Its beginning"
-    round "lmc -2 (no model)" -2
+    round "lmc -6 (lmc-small)" -6
     round "lmc -7 -m $model" -7 -m "$model"
 else
-    echo "No language model is installed. 'make demo MODEL=1' gets one and shows what it does."
+    echo "'make demo MODEL=1' gets a larger model and shows what it does."
 fi
 echo "Whatever was restored was equal to the sample, byte for byte."

@@ -1,7 +1,7 @@
 """The figures that lmc is judged by, each by one command, each result decoded and compared.
 
     python corpora/figures.py sizes LEVEL FILE…       bits per byte of the whole .lmc file
-    python corpora/figures.py classics FOLDER…        level 2 against xz -9e and bzip2 -9
+    python corpora/figures.py classics LEVEL FOLDER…  every file against xz -9e and bzip2 -9
     python corpora/figures.py speed LEVEL FILE BYTES  there and back, and peak memory
     python corpora/figures.py lanes FILE BYTES W N…   sizes with N lanes and a window of W tokens
     python corpora/figures.py exact FILE BYTES MODEL  one file by every variant and thread count
@@ -82,16 +82,17 @@ def sizes(level: int, paths: list[str]) -> None:
         )
 
 
-def classics(folders: list[str]) -> None:
+def classics(level: int, folders: list[str]) -> None:
     for path in sorted(p for folder in folders for p in Path(folder).iterdir()):
         data = path.read_bytes()
-        small = lmc.compress(data, 2)
+        small = lmc.compress(data, level)
         xz = len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME))
         bzip2 = len(bz2.compress(data, 9))
         tell(
             file=path.name,
             sha256=digest(data),
             bytes=len(data),
+            level=level,
             lmc=len(small),
             xz=xz,
             bzip2=bzip2,
@@ -259,8 +260,8 @@ def main(arguments: list[str]) -> None:
     match arguments:
         case ["sizes", level, *paths]:
             sizes(int(level), paths)
-        case ["classics", *folders]:
-            classics(folders)
+        case ["classics", level, *folders]:
+            classics(int(level), folders)
         case ["speed", level, path, count]:
             speed(int(level), path, int(count))
         case ["lanes", path, count, window, *numbers]:

@@ -44,7 +44,7 @@ from lmc.stream import (
     verify_stream,
 )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "DEFAULT_MEMORY_LIMIT",
