@@ -128,7 +128,12 @@ def encode_frame(data: bytes, settings: Settings, report: Report | None = None) 
     if not certain and not _network_pays(data, model, settings.threads):
         return encode_bytes(data, PRIMED + STRONG, report)
     layout = _effort(settings.level).layout(len(data), model.card.architecture.context)
-    return encode_network(data, model, layout, settings.threads, report)
+    mixed = encode_network(data, model, layout, settings.threads, report)
+    if certain or 8 * len(mixed.payload) > REPETITIVE * len(data):
+        return mixed
+    # No sample shows what repeats over long distances, where the byte models are stronger; trying
+    # them on all of it costs little beside the network.
+    return min(mixed, encode_bytes(data, PRIMED + STRONG), key=lambda frame: len(frame.payload))
 
 
 def decode_frame(
@@ -268,6 +273,7 @@ SAMPLES = 4
 # such numbers; single slips are met in real text and in other encodings of it.
 _NOT_TEXT = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f\udc80-\udcff]")
 MOST_NOT_TEXT = 0.30
+REPETITIVE = 1.0  # bits per byte
 
 
 def _looks_like_text(block: bytes) -> bool:

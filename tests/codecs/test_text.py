@@ -198,3 +198,12 @@ def test_the_plan_covers_its_frames() -> None:
 
 if __name__ == "__main__":
     print(payloads())
+
+
+def test_no_level_loses_to_the_byte_models() -> None:
+    block = bytes(random.Random(1).choices(b"<a b='0'/>\n", k=20_000))
+    data = block * 8
+    bytes_alone = text.encode_bytes(data, text.PRIMED + text.STRONG)
+    frame = text.encode_frame(data, Settings(level=4))
+    assert len(frame.payload) <= len(bytes_alone.payload)
+    assert len(frame.payload) < len(data) // 8  # where the comparison is made
