@@ -20,7 +20,6 @@ import hashlib
 import json
 import lzma
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from machine import machine
 
 import lmc
 from lmc.codecs import text
@@ -37,13 +38,7 @@ def tell(**facts: Any) -> None:
     print(json.dumps(facts), flush=True)
 
 
-def machine() -> dict[str, Any]:
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        cpu = names[0].partition(":")[2].strip() if names else cpu
-    return {"cpu": cpu, "cores": os.cpu_count(), "lmc": lmc.__version__}
+HERE = {**machine(), "lmc": lmc.__version__}
 
 
 def digest(data: bytes) -> str:
@@ -120,7 +115,7 @@ def speed(level: int, path: str, count: int) -> None:
         encode, encode_memory = run(["compress", f"-{level}", "-q", str(source), "-o", str(small)])
         decode, decode_memory = run(["decompress", "-q", str(small), "-o", str(back)])
         tell(
-            **machine(),
+            **HERE,
             file=Path(path).name,
             sha256=digest(data),
             bytes=len(data),
@@ -179,7 +174,7 @@ def llama(gguf: str, path: str, count: int) -> None:
         )
         end = time.perf_counter()
         tell(
-            **machine(),
+            **HERE,
             file=Path(path).name,
             bytes=len(data),
             tokens=tokens,
@@ -239,7 +234,7 @@ def start(path: str) -> None:
             there = [run(pack)[0] for _ in range(5)]
             here = [run(unpack)[0] for _ in range(5)]
             tell(
-                **machine(),
+                **HERE,
                 bytes=count,
                 level=level,
                 compress_s=round(statistics.median(there), 3),

@@ -25,7 +25,6 @@ import hashlib
 import io
 import json
 import lzma
-import os
 import platform
 import statistics
 import subprocess
@@ -39,6 +38,8 @@ from importlib import import_module, metadata
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from machine import machine
 
 import lmc
 from lmc.models import registry
@@ -226,15 +227,6 @@ def tools(names: list[str], levels: list[int], threads: int) -> list[Tool | Miss
 
 
 # ---- measure -------------------------------------------------------------------------------------
-
-
-def machine() -> Record:
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        cpu = names[0].partition(":")[2].strip() if names else cpu
-    return {"cpu": cpu, "cores": os.cpu_count()}
 
 
 def models(small: bytes) -> tuple[int, int]:

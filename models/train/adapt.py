@@ -11,18 +11,18 @@ import argparse
 import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lmc.models import delta
-from lmc.models.checkpoint import Checkpoint
+from lmc.models.checkpoint import Checkpoint, Shape
 from lmc.models.gguf import GgufCheckpoint
 from lmc.models.tokenizer import prepare
 from lmc.models.train import network
-from lmc.models.train.run import Streams, draw
+from lmc.models.train.run import Log, Streams, draw, validate
 from lmc.models.train.split import load
 
 if TYPE_CHECKING:
@@ -63,8 +63,7 @@ class Network:
         import torch
 
         cuda = device.startswith("cuda")
-        self.shape = checkpoint.shape
-        self.vocab = len(original) - 1
+        self.shape = replace(checkpoint.shape, vocab=len(original) - 1)  # of the sorted table
         self._dtype = torch.bfloat16 if cuda else torch.float32
 
         def tensor(name: str) -> Tensor:
@@ -108,19 +107,13 @@ class Network:
         if length not in self._turns:
             self._turns[length] = network.rotary(s, length, self.device)
         cos, sin = self._turns[length]
-        x = self.embed[torch.cat([torch.full_like(rows[:, :1], self.vocab), rows[:, :-1]], 1)]
+        x = self.embed[torch.cat([torch.full_like(rows[:, :1], s.vocab), rows[:, :-1]], 1)]
         for i in range(s.layers):
             frozen = tuple(self.frozen[name][i] for name in network.MATRICES)
             low = tuple((self.low[name][0][i], self.low[name][1][i]) for name in network.MATRICES)
             gains = tuple(self.gains[name][i] for name in network.GAINS)
             x = self._layer(x, frozen, low, gains, cos, sin, s)
-        return self._losses(x, self.final_norm, self.embed, rows, self._sorted, False)
-
-    @property
-    def _sorted(self) -> Any:
-        from dataclasses import replace
-
-        return replace(self.shape, vocab=self.vocab)
+        return self._losses(x, self.final_norm, self.embed, rows, s, False)
 
 
 def _changed(
@@ -130,7 +123,7 @@ def _changed(
     gains: tuple[Tensor, ...],
     cos: Tensor,
     sin: Tensor,
-    s: Any,
+    s: Shape,
 ) -> Tensor:
     whole = tuple(
         w + (b.to(w.dtype) @ a.to(w.dtype)) for w, (a, b) in zip(frozen, low, strict=True)
@@ -171,7 +164,6 @@ def adapt(
     import torch
 
     began = time.monotonic()
-    out.mkdir(parents=True, exist_ok=True)
     table, _ = load(path)
     checkpoint = GgufCheckpoint(path)
     _, spelled = prepare(checkpoint.tokenizer_json, checkpoint.shape.vocab, checkpoint.specials)
@@ -182,26 +174,10 @@ def adapt(
     held_out = Streams([folder / "held-out" for folder in tokens], device)
     net = Network(checkpoint, original, recipe.rank, recipe.seed, device)
     optimizer = torch.optim.AdamW(net.parameters(), recipe.rate, (0.9, 0.98), weight_decay=0.0)
-    log = (out / "log.jsonl").open("a")
-
-    def tell(**facts: Any) -> None:
-        line = json.dumps(facts)
-        print(line, flush=True)
-        log.write(line + "\n")
-        log.flush()
+    tell = Log(out)
 
     def check(step: int) -> None:
-        bits = {}
-        for name, (low, high) in held_out.ranges.items():
-            last = high - recipe.length
-            if last < low:
-                continue
-            starts = np.linspace(low, last, recipe.part).astype(np.int64)
-            rows = held_out.rows(starts, recipe.length)
-            nats = float(net(rows).detach().double().sum())
-            bits[name] = nats / math.log(2) / float(bytes_of[rows].sum())
-        tell(step=step, mean=round(sum(bits.values()) / len(bits), 4),
-             held_out={name: round(value, 4) for name, value in bits.items()})  # fmt: skip
+        tell(step=step, **validate(net, held_out, bytes_of, recipe))
 
     check(0)
     steps = draw(streams, recipe)

@@ -18,7 +18,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -74,12 +74,14 @@ class Recipe:
 
 
 class Rows(Protocol):
-    """What `draw` needs of a recipe."""
+    """What drawing rows needs of a recipe."""
 
     @property
     def mixture(self) -> dict[str, float]: ...
     @property
     def rows(self) -> int: ...
+    @property
+    def part(self) -> int: ...
     @property
     def length(self) -> int: ...
     @property
@@ -144,14 +146,9 @@ def draw(streams: Streams, recipe: Rows) -> Iterator[npt.NDArray[np.int64]]:
 
 
 def validate(
-    runner: Runner,
-    parameters: dict[str, Tensor],
-    streams: Streams,
-    bytes_of: Tensor,
-    recipe: Recipe,
-    rounded: bool,
-) -> dict[str, float]:
-    """Bits per byte of held-out rows, by category.
+    nats_of: Callable[[Tensor], Tensor], streams: Streams, bytes_of: Tensor, recipe: Rows
+) -> dict[str, Any]:
+    """Bits per byte of held-out rows, by category and their mean, as lines of a log have them.
 
     As many rows as training has, and gradients not switched off: so nothing is compiled anew.
     """
@@ -162,9 +159,27 @@ def validate(
             continue
         starts = np.linspace(low, last, recipe.part).astype(np.int64)
         rows = streams.rows(starts, recipe.length)
-        nats = float(runner(parameters, rows, rounded).detach().double().sum())
+        nats = float(nats_of(rows).detach().double().sum())
         out[name] = nats / math.log(2) / float(bytes_of[rows].sum())
-    return out
+    mean = sum(out.values()) / max(1, len(out))
+    return {
+        "mean": round(mean, 4),
+        "held_out": {name: round(value, 4) for name, value in out.items()},
+    }
+
+
+class Log:
+    """Lines of JSON, on standard output and in OUT/log.jsonl."""
+
+    def __init__(self, out: Path) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        self._file = (out / "log.jsonl").open("a")
+
+    def __call__(self, **facts: Any) -> None:
+        line = json.dumps(facts)
+        print(line, flush=True)
+        self._file.write(line + "\n")
+        self._file.flush()
 
 
 def save(path: Path, parameters: dict[str, Tensor], step: int, recipe: Recipe) -> None:
@@ -234,7 +249,7 @@ def train(
 
     began = time.monotonic()
     group = Group(device)
-    out.mkdir(parents=True, exist_ok=True)
+    log = Log(out)
     streams = Streams(tokens, device)
     held_out = Streams([folder / "held-out" for folder in tokens], device)
     fresh, first = restore(source) if source else (begin(recipe.shape, recipe.seed), 0)
@@ -242,15 +257,10 @@ def train(
     optimizer = Optimizer(parameters, recipe.matrix_rate, recipe.rate, recipe.weight_decay)
     runner = Runner(recipe.shape, device, device.startswith("cuda"))
     sizes = torch.from_numpy(bytes_of).to(device)
-    log = (out / "log.jsonl").open("a")
 
     def tell(**facts: Any) -> None:
-        if group.rank:
-            return
-        line = json.dumps(facts)
-        print(line, flush=True)
-        log.write(line + "\n")
-        log.flush()
+        if group.rank == 0:
+            log(**facts)
 
     def keep(name: str) -> None:
         if group.rank == 0:
@@ -259,10 +269,8 @@ def train(
     def check(step: int, rounded: bool) -> None:
         if group.rank:
             return
-        bits = validate(runner, parameters, held_out, sizes, recipe, rounded)
-        mean = sum(bits.values()) / max(1, len(bits))
-        tell(step=step, rounded=rounded, mean=round(mean, 4),
-             held_out={name: round(value, 4) for name, value in bits.items()})  # fmt: skip
+        bits = validate(lambda rows: runner(parameters, rows, rounded), held_out, sizes, recipe)
+        tell(step=step, rounded=rounded, **bits)
 
     steps = draw(streams, recipe)
     for _ in range(first):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,19 @@ TEXT = (
 ) * 20
 SPECIALS = ["<|endoftext|>", "<|im_start|>"]
 SIZES = {"dim": 48, "layers": 2, "heads": 4, "kv_heads": 2, "head_dim": 32, "hidden": 80}
+
+
+@pytest.fixture(scope="session")
+def training() -> Callable[..., str]:
+    """Runs a script of lmc.models.train; what it prints."""
+
+    def run(module: str, *arguments: object) -> str:
+        command = [sys.executable, "-m", f"lmc.models.train.{module}", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
 
 
 @pytest.fixture(scope="session")

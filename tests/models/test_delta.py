@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,32 +79,29 @@ def test_the_delta_of_another_network_is_refused(
         odd.tensor("layers.0.up")
 
 
-def run(module: str, *arguments: object) -> str:
-    command = [sys.executable, "-m", f"lmc.models.train.{module}", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.mark.slow
 def test_from_texts_to_a_model_that_pull_makes(
-    tiny_gguf: Path, tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+    tiny_gguf: Path,
+    tmp_path: Path,
+    text: str,
+    training: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     corpus, tokens, out = tmp_path / "corpus", tmp_path / "tokens", tmp_path / "out"
     (corpus / "held-out").mkdir(parents=True)
     (corpus / "books").write_text(text)
     (corpus / "held-out" / "books").write_text(text[:2000])
-    run("split", "apply", corpus, tiny_gguf, tokens)
+    training("split", "apply", corpus, tiny_gguf, tokens)
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "dry.json").write_text(json.dumps(RECIPE))
     (tmp_path / "mixture.json").write_text('{"books": 1}')
     recipe = tmp_path / "recipes" / "dry.json"
-    lines = run("adapt", recipe, tiny_gguf, out, tokens, "--device", "cpu").splitlines()
+    lines = training("adapt", recipe, tiny_gguf, out, tokens, "--device", "cpu").splitlines()
     first, last = json.loads(lines[0]), json.loads(lines[-1])
     assert last["held_out"]["books"] < 0.9 * first["held_out"]["books"]
 
     (tmp_path / "sample.txt").write_text(text[:1500])
-    run("known", "dry", "smollm2-135m", tiny_gguf, out / "final.delta", tmp_path,
+    training("known", "dry", "smollm2-135m", tiny_gguf, out / "final.delta", tmp_path,
         "--compare", tmp_path / "sample.txt")  # fmt: skip
     entry = registry.Known(**json.loads((tmp_path / "dry.json").read_text()))
     assert entry.delta == "dry.delta"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +30,8 @@ RECIPE: dict[str, Any] = {
 }  # fmt: skip
 
 
-def run(module: str, *arguments: object) -> str:
-    command = [sys.executable, "-m", f"lmc.models.train.{module}", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.mark.slow
-def test_from_texts_to_a_model(tmp_path: Path) -> None:
+def test_from_texts_to_a_model(tmp_path: Path, training: Callable[..., str]) -> None:
     sources, corpus, tokens = tmp_path / "texts", tmp_path / "corpus", tmp_path / "tokens"
     sources.mkdir()
     secret = BOOK[60_000:64_000]
@@ -48,7 +40,7 @@ def test_from_texts_to_a_model(tmp_path: Path) -> None:
         END.join(path.read_bytes() for path in sorted((ROOT / "models").glob("*.py")))
     )
     (tmp_path / "bench.txt").write_bytes(secret)
-    run("corpus", corpus, sources, "--keep-out", tmp_path / "bench.txt")
+    training("corpus", corpus, sources, "--keep-out", tmp_path / "bench.txt")
     assert secret[1000:1200] not in (corpus / "books").read_bytes()
 
     recipes = tmp_path / "recipes"
@@ -57,25 +49,25 @@ def test_from_texts_to_a_model(tmp_path: Path) -> None:
     (tmp_path / "mixture.json").write_text('{"books": 2, "code": 1}')
     tokenizer = tmp_path / "tokenizer.json"
     mixture = ("--mixture", tmp_path / "mixture.json")
-    run("split", "learn", corpus, tokenizer, "--vocabulary", 512, *mixture)
-    run("split", "apply", corpus, tokenizer, tokens)
+    training("split", "learn", corpus, tokenizer, "--vocabulary", 512, *mixture)
+    training("split", "apply", corpus, tokenizer, tokens)
 
     out = tmp_path / "out"
     common = (recipes / "dry.json", out, tokens, "--tokenizer", tokenizer, "--device", "cpu")
-    first = [json.loads(line) for line in run("run", *common).splitlines()]
+    first = [json.loads(line) for line in training("run", *common).splitlines()]
     assert first[-1]["held_out"]["books"] < 3.5
-    again = run("run", *common, "--from", out / "final.safetensors", "--set", "steps=70")
+    again = training("run", *common, "--from", out / "final.safetensors", "--set", "steps=70")
     assert json.loads(again.splitlines()[-1])["step"] == 70
     if importlib.util.find_spec("matplotlib"):
-        run("curves", out / "log.jsonl", tmp_path / "curve.png")
+        training("curves", out / "log.jsonl", tmp_path / "curve.png")
         assert (tmp_path / "curve.png").read_bytes()[1:4] == b"PNG"
 
     (tmp_path / "card.json").write_text('{"licence": "Apache-2.0", "source": "this test"}')
     made = tmp_path / "dry.safetensors"
     arguments = ("dry", out / "final.safetensors", tokenizer, tmp_path / "card.json", made)
-    report = run("export", *arguments, "--compare", tmp_path / "bench.txt")
+    report = training("export", *arguments, "--compare", tmp_path / "bench.txt")
     assert abs(float(report.rpartition("(")[2].split()[0])) < 1.0  # per cent
-    run("start", "network", corpus, made, "--total", 20_000, *mixture)
+    training("start", "network", corpus, made, "--total", 20_000, *mixture)
     model = read(made)
     assert model.card.arithmetic == REACH
     assert model.tensors["reach"].tolist() == SHAPE["reach"]
