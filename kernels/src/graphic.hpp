@@ -6,6 +6,55 @@
 // is coded as a colour, channel by channel and bit by bit.
 // ARITHMETIC.md ("Drawn images") defines every step.
 #pragma once
+#ifndef X_MOST
+#define X_MOST 3
+#endif
+#ifndef X_WC
+#define X_WC 16000
+#endif
+#ifndef X_WK
+#define X_WK 14000
+#endif
+#ifndef X_FC
+#define X_FC 21
+#endif
+#ifndef X_LC
+#define X_LC 10
+#endif
+#ifndef X_FK
+#define X_FK 21
+#endif
+#ifndef X_LK
+#define X_LK 10
+#endif
+#ifndef X_HM
+#define X_HM 0
+#endif
+#ifndef X_HB
+#define X_HB 1
+#endif
+#ifndef X_NH
+#define X_NH 26
+#endif
+#ifndef X_SET
+#define X_SET 1
+#endif
+#ifndef X_NL
+#define X_NL 255
+#endif
+#ifndef X_EX
+#define X_EX 1
+#endif
+#ifndef X_GAP
+#define X_GAP 0
+#endif
+#ifndef X_RK
+#define X_RK 1
+#endif
+#ifndef X_SC
+#define X_SC 0
+#endif
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -57,9 +106,9 @@ template <class Bits>
 class Coder {
   static constexpr int kValues = 16;   // value contexts
   static constexpr int kShapes = 10;
-  static constexpr int kMost = 6;      // candidates
-  static constexpr int kHistories = 14;
-  static constexpr int kNumeric = 16;
+  static constexpr int kMost = X_MOST;     // candidates
+  static constexpr int kHistories = X_NH;
+  static constexpr int kSmooth = 4, kNumeric = 18 + kSmooth;
 
  public:
   Coder(Geometry g, Bits& bits, bool avx2)
@@ -73,11 +122,11 @@ class Coder {
         shape_maps_(kShapes << kShapeBits),
         match_bits_(fit(g.pixels(), 8, 22)),
         heads_(size_t{2} << match_bits_),
-        candidate_(t_, avx2, kCandidateSets, 16000, 16, 1 << 16, 1 << 16),
+        candidate_(t_, avx2, kCandidateSets, X_WC, 16, 1 << 16, 1 << 16),
         fresh_(t_, avx2, kFreshSets, 20000, 1, 256, 1024),
-        colour_(t_, avx2, kColourSets, 14000, 32, 1 << 16, 1 << 16),
+        colour_(t_, avx2, kColourSets, X_WK, 32, 1 << 16, 1 << 16),
         histories_(fit(g.pixels() * kHistories, 10, 22)),
-        history_maps_(kHistories * 256 * 4),
+        history_maps_(kHistories * 256 * 8),
         numeric_maps_(kNumeric << 14),
         fresh_maps_(8 * 1024),
         ranks_(g.width + 2 * kPad + 1),
@@ -88,6 +137,7 @@ class Coder {
       history_maps_[i] = {i % 256 == 0 ? kFrozenHalf : t_.prior[i % 256] << 10};
     numeric_maps_.fill({1u << 31});
     fresh_maps_.fill({1u << 31});
+    for (int i = 0; i < kNumeric; ++i) colour_.limit(kHistories + i, X_NL);
     bits_of_channel_ = static_cast<int>(g.channels == 1 ? g.depth : 8);
     colour_bits_ = static_cast<int>(g.channels) * bits_of_channel_;
   }
@@ -124,7 +174,11 @@ class Coder {
   static constexpr int kShapeBits = 16;
   static constexpr int kCandidateSets[5] = {1024, 256, 256, 512, 8};
   static constexpr int kFreshSets[2] = {64, 1};
-  static constexpr int kColourSets[4] = {1024, 512, 2048, 32};
+  static constexpr int kColourSets[4+X_SET] = {1024, 512, 2048,
+#if X_SET
+ 2048,
+#endif
+ 32};
 
   const uint32_t* row(uint32_t y) const { return pixels_.data() + static_cast<size_t>(y + kRowsAbove) * stride_ + kPad; }
 
@@ -300,7 +354,7 @@ class Coder {
   }
   uint32_t weigh(int i, int relation) const {
     const int32_t p = static_cast<int32_t>(value_maps_[cell_base_[i] + (static_cast<size_t>(relation) << 10)].value >> 20);
-    // odds
+    if(X_SC==1) return p; if(X_SC==2) return p*p>>12; if(X_SC==3) return static_cast<uint32_t>(p) * 16u / (4400u - static_cast<uint32_t>(p));if(X_SC==4) return static_cast<uint32_t>(p) * (18u-i) / (4100u - static_cast<uint32_t>(p));
     return static_cast<uint32_t>(p) * 16u / (4100u - static_cast<uint32_t>(p));
   }
 
@@ -437,12 +491,16 @@ class Coder {
       proposal_[best] = proposal_[proposed_];
       if (code_candidate(k, encoding, pixel)) {
         pixel = c;
-        found = k < 2 ? static_cast<uint32_t>(k) : 2;
+        found = X_RK ? k > 0 : k < 2 ? static_cast<uint32_t>(k) : 2;
         break;
       }
       for (int i = 0; i < kValues; ++i) gone_ |= static_cast<uint32_t>(slot_[i]->value[0] == c) << i;
     }
-    if (k == most) pixel = code_colour(encoding, pixel);
+    tried_ = most;
+    if (k == most) {
+      pixel = code_colour(encoding, pixel);
+      if (X_RK) found = was_known_ ? 2 : 3;
+    }
     for (int i = 0; i < kValues; ++i) {
       ValueSlot* slot = slot_[i];
       const bool empty = slot->past <= 1;
@@ -485,7 +543,8 @@ class Coder {
       known_colour = bit != 0;
       fresh_past_ = fresh_past_ << 1 | (bit == 0);
     }
-    if (known_colour) colours_.begin();
+    if (known_colour) colours_.begin(candidates_, X_EX ? tried_ : 0, trie_bits());
+    was_known_ = known_colour;
     uint32_t value = 0;
     for (uint32_t j = 0; j < g_.channels; ++j) {
       const uint32_t s = code_channel(j, value, encoding, encoding ? channel(pixel, j) : 0, known_colour);
@@ -510,7 +569,7 @@ class Coder {
     }
     const int base = has_base ? static_cast<int>(value & 255) : 0;
     const auto med = [](int a, int bb, int c) { return std::max(std::min(a, bb), std::min(std::max(a, bb), a + bb - c)); };
-    int P[kNumeric];
+    int P[kNumeric - kSmooth];
     int q = 0;
     P[q++] = base + d[W];
     P[q++] = base + d[N];
@@ -528,8 +587,25 @@ class Coder {
     P[q++] = med(w[W], w[N], w[NW]);
     P[q++] = static_cast<int>(channel(candidates_[0], j));
     P[q++] = blend(j, value, has_base);
-    for (int i = 0; i < kNumeric; ++i) P[i] = clamp_sample(P[i]);
+    const int far = blend_far(j, value, has_base);
+    P[q++] = far;
+    P[q++] = has_base ? w[W] + w[NE] - w[N] : (w[N] + w[WW] + 1) >> 1;
+    for (int i = 0; i < kNumeric - kSmooth; ++i) P[i] = clamp_sample(P[i]);
 
+    // Means of wider neighbourhoods in units of 1/4, for noise: near ones, all, and both corrected by
+    // what the channel before differs from its own mean.
+    int near_mean, far_mean, near_base = 0, far_base = 0;
+    const auto means = [&](const auto& v, int* a, int* f) {
+      *a = (2 * (v(W) + v(N)) + v(NW) + v(NE) + v(WW) + v(NN)) >> 1;
+      int sum = 0;
+      for (int i = 0; i < kNear; ++i) sum += v(i);
+      *f = sum >> 2;
+    };
+    means([&](int i) { return w[i]; }, &near_mean, &far_mean);
+    if (has_base) means([&](int i) { return w[i] - d[i]; }, &near_base, &far_base);
+    const int surprise = has_base ? 4 * base - far_base : 0;
+    const int smooth[4] = {near_mean, far_mean, near_mean + ((has_base ? 4 * base - near_base : 0) >> 1), far_mean + surprise};
+    const uint32_t surprised = !has_base ? 3 : surprise < -2 ? 0 : surprise > 2 ? 2 : 1;
     const uint32_t act = magnitude(activity_ / (C < 3 ? 1 : 2));
     uint64_t h[kHistories];
     int k = 0;
@@ -546,8 +622,28 @@ class Coder {
     h[k++] = before << 32 | candidates_[0];
     h[k++] = static_cast<uint64_t>(P[8]) << 24 | static_cast<uint64_t>(P[14]) << 8;
     h[k++] = static_cast<uint64_t>(P[15]) << 24 | static_cast<uint64_t>(P[1]) << 8 | (value & 255) ;
+    #if X_HB
+    h[k++] = static_cast<uint64_t>(P[16]) << 24 | (value & 255) << 1 | has_base;
+#else
     h[k++] = (before << 32 | near_[NW]) * 7 + near_[W];
+#endif
     h[k++] = (before << 32 | near_[N]) * 9 + near_[NE];
+    if (kHistories > 14) {
+    h[k++] = (((before << 32 | near_[W]) * 3 + near_[N]) * 5 + near_[NW]) * 7 + near_[NE];
+    h[k++] = (before << 32 | near_[N]) * 3 + near_[NN];
+    h[k++] = (before << 32 | near_[W]) * 11 + near_[WW];
+    h[k++] = (before << 32 | candidates_[1]) * 3 + candidates_[0];
+    h[k++] = static_cast<uint64_t>(w[NW]) << 32 | static_cast<uint64_t>(w[NE]) << 24 | static_cast<uint64_t>(w[N]) << 16 | static_cast<uint64_t>(w[W]) << 8 | (value & 255);
+    h[k++] = static_cast<uint64_t>(P[6]) << 24 | static_cast<uint64_t>(P[7]) << 8 | 1;
+    h[k++] = static_cast<uint64_t>(P[4]) << 24 | static_cast<uint64_t>(P[5]) << 8 | 2;
+    h[k++] = static_cast<uint64_t>(P[9]) << 24 | act << 8 | 3;
+    h[k++] = (before << 32 | (match_[0].from ? expected_[0] : match_[1].from ? expected_[1] : 0)) * 13;
+    h[k++] = (before << 32 | near_[NE]) * 17 + near_[NEE];
+    }
+    if (kHistories > 24) {
+    h[k++] = static_cast<uint64_t>(far_mean) << 32 | static_cast<uint64_t>(static_cast<uint32_t>(std::max(-31, std::min(31, surprise))) & 63) << 8;
+    h[k++] = static_cast<uint64_t>(near_mean >> 1) << 32 | static_cast<uint64_t>(far_mean >> 2) << 16 | static_cast<uint64_t>(static_cast<uint32_t>(std::max(-31, std::min(31, surprise >> 1))) & 63) << 8;
+    }
     for (int i = 0; i < kHistories; ++i) {
       hash_b_[i] = hash64(h[i] * 4 + j + static_cast<uint64_t>(i + 1) * 0x9DDFEA08EB382D69u);
     }
@@ -568,23 +664,35 @@ class Coder {
       if (branches != 3) {
         bit = branches == 2;
       } else {
-        const int middle = static_cast<int>((c0 << 1 | 1) << bit_index) - (1 << bits_of_channel_);
+        int middle = static_cast<int>((c0 << 1 | 1) << bit_index) - (1 << bits_of_channel_);
+        uint32_t size = static_cast<uint32_t>(bit_index);
+        if (walk && X_GAP) {
+          uint32_t below, above;
+          colours_.gap(bit_index + 1, &below, &above);
+          middle += static_cast<int>((below + above + 1) >> 1) - (1 << bit_index);
+          size = bit_length(above - below - 1 > 127 ? 127 : above - below - 1);
+        }
         int v = 0;
         for (int i = 0; i < kHistories; ++i, ++v)
-          colour_.voice(v, &history_maps_[(static_cast<size_t>(i) * 4 + kind) * 256 + slot_b_[i][node]]);
+          colour_.voice(v, &history_maps_[(static_cast<size_t>(i) * 8 + kind + (X_HM?walk*4u:0)) * 256 + slot_b_[i][node]]);
         for (int i = 0; i < kNumeric; ++i, ++v) {
-          const int off = P[i] - middle;
+          const bool fine = i >= kNumeric - kSmooth;
+          const int off = fine ? smooth[i - (kNumeric - kSmooth)] + 2 - 4 * middle : P[i] - middle;
+          const uint32_t level_of = fine ? surprised : level;
           const uint32_t dist = off >= 0 ? 16 + magnitude_fine(static_cast<uint32_t>(off)) : 15 - magnitude_fine(static_cast<uint32_t>(-off - 1));
-          colour_.voice(v, &numeric_maps_[static_cast<size_t>(i) << 14 | (((walk * 4u + kind) * 4 + level) * 8 + static_cast<uint32_t>(bit_index)) * 32 + dist]);
+          colour_.voice(v, &numeric_maps_[static_cast<size_t>(i) << 14 | (((walk * 4u + kind) * 4 + level_of) * 8 + size) * 32 + dist]);
         }
         uint32_t agree = 0;
         const uint32_t prefix = c0;
         const auto agrees = [&](int s) { return static_cast<uint32_t>(((s | 1 << bits_of_channel_) >> (bit_index + 1)) == static_cast<int>(prefix)); };
         agree = agrees(P[0]) | agrees(P[1]) << 1 | agrees(P[2]) << 2 | agrees(w[W]) << 3 | agrees(w[N]) << 4;
-        const int selected[4] = {
+        const int selected[4+X_SET] = {
             static_cast<int>((kind * 8 + static_cast<uint32_t>(bit_index)) * 32 + agree),
             static_cast<int>(act * 32 + kind * 8 + static_cast<uint32_t>(bit_index)),
             static_cast<int>((kind * 256 + c0) * 2 + walk),
+#if X_SET
+            static_cast<int>((pattern_ & 31) << 6 | walk << 5 | kind * 8 | bit_index),
+#endif
             static_cast<int>(kind * 8 + static_cast<uint32_t>(bit_index)),
         };
         const uint32_t p = colour_.predict(selected, static_cast<int>(kind * 8 + static_cast<uint32_t>(bit_index)),
@@ -620,6 +728,21 @@ class Coder {
     return a2 + (z2 - a2) * (x1 - a1) / (z1 - a1);
   }
 
+  // The same between the two neighbours that are the farthest apart.
+  int blend_far(uint32_t j, uint32_t value, bool has_base) const {
+    if (!has_base) return static_cast<int>(channel(near_[NW], j));
+    int low = 0, high = 0;
+    for (int i = 1; i < 12; ++i) {
+      if (channel(near_[i], j - 1) < channel(near_[low], j - 1)) low = i;
+      if (channel(near_[i], j - 1) > channel(near_[high], j - 1)) high = i;
+    }
+    const int a1 = static_cast<int>(channel(near_[low], j - 1)), z1 = static_cast<int>(channel(near_[high], j - 1));
+    const int a2 = static_cast<int>(channel(near_[low], j)), z2 = static_cast<int>(channel(near_[high], j));
+    const int x1 = static_cast<int>(value & 255);
+    if (a1 == z1) return a2 + x1 - a1;
+    return a2 + ((z2 - a2) * (x1 - a1) * 2 + (z1 - a1)) / (2 * (z1 - a1));
+  }
+
   void load_lines(uint32_t part) {
     for (int i = 0; i < kHistories; ++i) {
       uint32_t h = (hash_b_[i] + part * 0x9E3779B1u) * 0x85EBCA6Bu;
@@ -642,9 +765,9 @@ class Coder {
   Buffer<Adaptive> shape_maps_;
   int match_bits_;
   Buffer<uint32_t> heads_;
-  Decision<kValues + kShapes, 5, 21, 10> candidate_;
+  Decision<kValues + kShapes, 5, X_FC, X_LC> candidate_;
   Decision<6, 2, 21, 10> fresh_;
-  Decision<kHistories + kNumeric, 4, 21, 10> colour_;
+  Decision<kHistories + kNumeric, 4+X_SET, X_FK, X_LK> colour_;
   mixer::HistoryTable histories_;
   Buffer<Adaptive> history_maps_, numeric_maps_, fresh_maps_;
   std::vector<uint8_t> ranks_, ranks_above_;
@@ -660,7 +783,8 @@ class Coder {
   ValueSlot* slot_[kValues] = {};
   size_t cell_base_[kValues] = {};
   uint32_t proposal_[kProposals] = {}, score_[kProposals] = {}, candidates_[kMost] = {};
-  int proposed_ = 0;
+  bool was_known_ = false;
+  int proposed_ = 0, tried_ = 0;
   uint32_t hash_b_[kHistories] = {};
   uint8_t check_b_[kHistories] = {};
   uint8_t* line_b_[kHistories] = {};

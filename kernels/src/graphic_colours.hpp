@@ -16,10 +16,40 @@ class Colours {
   bool full() const { return full_; }
   uint32_t count() const { return count_; }
 
-  // A walk from the root: bits 1 and 2 say which branches exist (3: both).
-  void begin() { at_ = 0; }
-  uint32_t branches() const { return (nodes_[at_].next[0] != 0) | (nodes_[at_].next[1] != 0) << 1; }
-  void step(int bit) { at_ = nodes_[at_].next[bit]; }
+  // A walk from the root, past the `gone` colours, which it cannot end at.
+  void begin(const uint32_t* gone, int n, int bits) {
+    at_ = 0;
+    left_ = bits;
+    gone_ = 0;
+    for (int i = 0; i < n; ++i)
+      if (has(gone[i], bits)) without_[gone_++] = gone[i];
+  }
+  // Which branches lead to a colour: bits 0 and 1.
+  uint32_t branches() const {
+    uint32_t out = 0;
+    for (uint32_t b = 0; b < 2; ++b) {
+      const uint32_t next = nodes_[at_].next[b];
+      if (next == 0) continue;
+      uint32_t lost = 0;
+      for (int i = 0; i < gone_; ++i) lost += (without_[i] >> (left_ - 1) & 1) == b;
+      if (nodes_[next].colours > lost) out |= 1u << b;
+    }
+    return out;
+  }
+  void step(int bit) {
+    --left_;
+    at_ = nodes_[at_].next[bit];
+    int n = 0;
+    for (int i = 0; i < gone_; ++i)
+      if (static_cast<int>(without_[i] >> left_ & 1) == bit) without_[n++] = without_[i];
+    gone_ = n;
+  }
+  // Where both branches exist: the greatest number of `bits` bits (the next ones) that begins with
+  // a zero, and the least that begins with a one.
+  void gap(int bits, uint32_t* below, uint32_t* above) const {
+    *below = last(nodes_[at_].next[0], bits - 1, 1);
+    *above = 1u << (bits - 1) | last(nodes_[at_].next[1], bits - 1, 0);
+  }
 
   bool has(uint32_t colour, int bits) const {
     uint32_t at = 0;
@@ -30,6 +60,7 @@ class Colours {
     return true;
   }
 
+  // Adds a colour that it does not have.
   void add(uint32_t colour, int bits) {
     if (nodes_.size() + static_cast<size_t>(bits) > kMost) {
       full_ = true;
@@ -44,16 +75,31 @@ class Colours {
         nodes_.push_back({});
       }
       at = next;
+      ++nodes_[at].colours;
     }
     ++count_;
   }
 
  private:
+  // The way down from a node that prefers a branch.
+  uint32_t last(uint32_t at, int bits, uint32_t branch) const {
+    uint32_t out = 0;
+    for (; bits > 0; --bits) {
+      const uint32_t b = nodes_[at].next[branch] != 0 ? branch : 1 - branch;
+      at = nodes_[at].next[b];
+      out = out << 1 | b;
+    }
+    return out;
+  }
+
   struct Node {
-    uint32_t next[2] = {0, 0};
+    uint32_t next[2] = {0, 0};  // 0: none
+    uint32_t colours = 0;       // below it
   };
   std::vector<Node> nodes_;
   uint32_t at_ = 0, count_ = 0;
+  uint32_t without_[8] = {};
+  int gone_ = 0, left_ = 0;
   bool full_ = false;
 };
 
