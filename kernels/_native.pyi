@@ -142,6 +142,26 @@ def decode_network(
     start: Buffer = b"",
 ) -> bytes: ...
 
+# ---- drawn images (bind_graphic.cpp) ----
+
+def encode_graphic(
+    samples: NDArray[np.uint8],
+    depth: int,
+    effort: int,
+    progress: Callable[[int], object] | None = None,
+) -> bytes: ...
+def decode_graphic(
+    payload: bytes,
+    height: int,
+    width: int,
+    channels: int,
+    depth: int,
+    effort: int,
+    progress: Callable[[int], object] | None = None,
+) -> NDArray[np.uint8]: ...
+def graphic_bytes(height: int, width: int, channels: int, effort: int) -> int: ...
+def looks_drawn(samples: NDArray[np.uint8]) -> int: ...
+
 # ---- the mixer (bind_mixer.cpp) ----
 
 def mixer_replay(

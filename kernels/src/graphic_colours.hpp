@@ -16,13 +16,14 @@ class Colours {
   bool full() const { return full_; }
   uint32_t count() const { return count_; }
 
-  // A walk from the root, past the `gone` colours, which it cannot end at.
-  void begin(const uint32_t* gone, int n, int bits) {
+  // A walk from the root that cannot end at any of the n <= 8 colours `gone`: false if none is left.
+  bool begin(const uint32_t* gone, int n, int bits) {
     at_ = 0;
     left_ = bits;
     gone_ = 0;
     for (int i = 0; i < n; ++i)
       if (has(gone[i], bits)) without_[gone_++] = gone[i];
+    return count_ > static_cast<uint32_t>(gone_);
   }
   // Which branches lead to a colour: bits 0 and 1.
   uint32_t branches() const {
@@ -44,13 +45,6 @@ class Colours {
       if (static_cast<int>(without_[i] >> left_ & 1) == bit) without_[n++] = without_[i];
     gone_ = n;
   }
-  // Where both branches exist: the greatest number of `bits` bits (the next ones) that begins with
-  // a zero, and the least that begins with a one.
-  void gap(int bits, uint32_t* below, uint32_t* above) const {
-    *below = last(nodes_[at_].next[0], bits - 1, 1);
-    *above = 1u << (bits - 1) | last(nodes_[at_].next[1], bits - 1, 0);
-  }
-
   bool has(uint32_t colour, int bits) const {
     uint32_t at = 0;
     for (int i = bits; i-- > 0;) {
@@ -81,17 +75,6 @@ class Colours {
   }
 
  private:
-  // The way down from a node that prefers a branch.
-  uint32_t last(uint32_t at, int bits, uint32_t branch) const {
-    uint32_t out = 0;
-    for (; bits > 0; --bits) {
-      const uint32_t b = nodes_[at].next[branch] != 0 ? branch : 1 - branch;
-      at = nodes_[at].next[b];
-      out = out << 1 | b;
-    }
-    return out;
-  }
-
   struct Node {
     uint32_t next[2] = {0, 0};  // 0: none
     uint32_t colours = 0;       // below it

@@ -16,32 +16,35 @@ struct ValueSlot {
   uint8_t past;  // 0: an empty slot, 1: nothing came yet
   uint8_t run;   // of the first value, at most 255
 
-  int held() const { return filled_of(past); }
+  bool known() const { return past > 1; }
+  int place(uint32_t v) const { return v == value[0] ? 0 : v == value[1] ? 1 : v == value[2] ? 2 : 3; }
 
-  // The value that came; place: where it was found, 3 for nowhere.
-  void learn(uint32_t came, int place) {
-    const bool firm = run >= kFirm;
-    if (place == 0) {
+  // After the value `came`.
+  void learn(uint32_t came) {
+    if (!known()) {
+      value[0] = value[1] = value[2] = came;
+      run = 1;
+      past = 4;
+      return;
+    }
+    const int at = place(came);
+    if (at == 0) {
       run = static_cast<uint8_t>(run + (run < 255));
-    } else if (firm) {
+    } else if (run >= 4) {
       // One exception does not overthrow a value that was right for long.
       run = static_cast<uint8_t>(run / 4);
-      if (place != 1) {
+      if (at != 1) {
         value[2] = value[1];
         value[1] = came;
       }
     } else {
-      if (place != 1) value[2] = value[1];
+      if (at != 1) value[2] = value[1];
       value[1] = value[0];
       value[0] = came;
       run = 1;
     }
-    past = static_cast<uint8_t>(past < 32 ? past << 2 | place : 64 | ((past << 2 | place) & 63));
+    past = static_cast<uint8_t>(past < 32 ? past << 2 | at : 64 | ((past << 2 | at) & 63));
   }
-
- private:
-  static constexpr int kFirm = 4;
-  static int filled_of(uint8_t p) { return p != 0; }
 };
 
 // Slots in lines of four (64 bytes); a context may lie in any of its line's.

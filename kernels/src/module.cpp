@@ -7,4 +7,5 @@ PYBIND11_MODULE(_native, m) {
   bind_mixer(m);
   bind_coder(m);
   bind_text(m);
+  bind_graphic(m);
 }
