@@ -340,7 +340,7 @@ class Encoder:
     """Codes samples (height, width, channels); `coded` is the list of (bit, probability)."""
 
     def __init__(self, samples: NDArray[np.uint8], depth: int, effort: int) -> None:
-        self.height, self.width, self.channels = samples.shape
+        self.height, self.width, self.channels = map(int, samples.shape)
         self.depth, self.plan = depth, PLANS[effort]
         plan, pixels = self.plan, self.height * self.width
         self.pixel_bits = depth if self.channels == 1 else 8 * self.channels
@@ -380,8 +380,9 @@ class Encoder:
             self.ranks[:PAD] = [self.ranks_above[PAD]] * PAD
             self.errors_above, self.errors = self.errors, [[0] * 4 for _ in self.errors]
             self.run_length = self.ahead = 0
-            for self.x in range(self.width):
-                sample = [int(samples[y, self.x, c]) for c in ORDER[self.channels]]
+            for x in range(self.width):
+                self.x = x
+                sample = [int(samples[y, x, c]) for c in ORDER[self.channels]]
                 self.known = int.from_bytes(bytes(sample), "big")
                 self.code()
                 self.pixels[self.at] = self.known
@@ -626,8 +627,7 @@ class Encoder:
         def blend_far() -> int:
             if not has:
                 return w[NW]
-            low = min(range(12), key=lambda i: under[i])
-            high = max(range(12), key=lambda i: under[i])
+            low, high = under.index(min(under[:12])), under.index(max(under[:12]))
             span = under[high] - under[low]
             if span == 0:
                 return w[low] + b - under[low]
@@ -744,7 +744,14 @@ class Encoder:
                 going = [c for c in gone if c >> (behind + 1) == prefix]
                 options = self.colours.branches(behind, prefix, going)
             if len(options) == 2:
-                self.code_bit(j, value, (kind, left, c0, node, walk), (act, level, miss, surprised), slots, bit)
+                self.code_bit(
+                    j,
+                    value,
+                    (kind, left, c0, node, walk),
+                    (act, level, miss, surprised),
+                    slots,
+                    bit,
+                )
                 for slot in slots:
                     slot[node] = NEXT[bit][slot[node]]
             c0, node = c0 << 1 | bit, node << 1 | bit
@@ -763,7 +770,9 @@ class Encoder:
             history = slot[node]
             cells.append((m, kind << 8 | history, PRIOR[history] << 10 if history else FROZEN_HALF))
         middle = ((c0 << 1 | 1) << left) - (1 << depth)
-        offs = [(v + 2 - 4 * middle, miss if i < 2 else surprised) for i, v in enumerate(self.smooth)]
+        offs = [
+            (v + 2 - 4 * middle, miss if i < 2 else surprised) for i, v in enumerate(self.smooth)
+        ]
         offs[plan.smooth :] = [(v - middle, level) for v in self.numeric[: plan.numeric]]
         for m, (off, around) in zip(self.numeric_maps, offs, strict=True):
             side = 16 + distance(off) if off >= 0 else 15 - distance(-off - 1)
