@@ -147,7 +147,9 @@ LMC_AVX2 void trains_avx2(int32_t* const* w, const int16_t* x, const int32_t* ga
 #else
 // Elsewhere only the plain loops exist (the compiler vectorises them).
 template <int N>
-void inputs_avx2(const Tables& t, const uint32_t* values, int16_t* x) { inputs_scalar<N>(t, values, x); }
+void inputs_avx2(const Tables& t, const uint32_t* const* at, const uint32_t* flip, uint32_t* values, int16_t* x) {
+  inputs_scalar<N>(t, at, flip, values, x);
+}
 template <int N>
 void learn_avx2(const Tables& t, uint32_t* values, const uint32_t* limits, int bit) { learn_scalar<N>(t, values, limits, bit); }
 template <int S, int N>
