@@ -6,6 +6,7 @@ PYBIND11_MODULE(_native, m) {
   bind_network(m);
   bind_mixer(m);
   bind_coder(m);
+  bind_deflate(m);
   bind_text(m);
   bind_graphic(m);
 }
