@@ -6,6 +6,7 @@
 
 #include "deflate.hpp"
 #include "module.hpp"
+#include "png_filter.hpp"
 #include "textframe.hpp"
 
 namespace py = pybind11;
@@ -64,14 +65,72 @@ uint32_t adler32(const py::bytes& data) {
   return b << 16 | a;
 }
 
+void check_rows(size_t size, size_t rows, size_t width, size_t step) {
+  if (width == 0 || step == 0 || size / width < rows || size != rows * width) {
+    throw py::value_error("not so many rows of that width");
+  }
+}
+
+py::object png_unfilter(const py::bytes& data, size_t rows, size_t width, size_t step) {
+  const std::string_view view = data;
+  check_rows(view.size(), rows, width + 1, step);
+  std::vector<uint8_t> out(rows * width), filters(rows), zeros(width);
+  const uint8_t* above = zeros.data();
+  for (size_t y = 0; y < rows; ++y) {
+    const uint8_t* in = pointer(view) + y * (width + 1);
+    if (*in >= lmc::png::kFilters) return py::none();
+    filters[y] = *in;
+    uint8_t* row = out.data() + y * width;
+    lmc::png::unfilter_row(*in, in + 1, above, width, step, row);
+    above = row;
+  }
+  return py::make_tuple(to_bytes(out), to_bytes(filters));
+}
+
+py::bytes png_filter(const py::bytes& data, const py::bytes& filters, size_t width, size_t step) {
+  const std::string_view view = data, how = filters;
+  check_rows(view.size(), how.size(), width, step);
+  std::vector<uint8_t> out(how.size() * (width + 1)), zeros(width);
+  const uint8_t* above = zeros.data();
+  for (size_t y = 0; y < how.size(); ++y) {
+    const uint8_t* row = pointer(view) + y * width;
+    uint8_t* to = out.data() + y * (width + 1);
+    *to = static_cast<uint8_t>(how[y]);
+    if (*to >= lmc::png::kFilters) throw lmc::Damaged("there is no such filter");
+    lmc::png::filter_row(*to, row, above, width, step, to + 1);
+    above = row;
+  }
+  return to_bytes(out);
+}
+
+py::bytes png_usual_filters(const py::bytes& data, size_t rows, size_t width, size_t step) {
+  const std::string_view view = data;
+  check_rows(view.size(), rows, width, step);
+  std::vector<uint8_t> out(rows), zeros(width), scratch(width);
+  const uint8_t* above = zeros.data();
+  for (size_t y = 0; y < rows; ++y) {
+    const uint8_t* row = pointer(view) + y * width;
+    out[y] = static_cast<uint8_t>(lmc::png::usual_filter(row, above, width, step, scratch.data()));
+    above = row;
+  }
+  return to_bytes(out);
+}
+
 }  // namespace
 
 void bind_deflate(py::module_& m) {
   m.def("inflate", &inflate, py::arg("stream"), py::arg("size"), py::arg("window_bits"), py::arg("most"),
         "The bytes of a deflate stream of exactly `size` bytes, the recipe to write it again, and the\n"
         "bytes that it takes of `stream`; None if it is damaged or its recipe longer than `most`.");
-  m.def("deflate", &deflate, py::arg("recipe"), py::arg("bytes"),
+  m.def("deflate", &deflate, py::arg("recipe"), py::arg("content"),
         "The stream that `inflate` made this recipe of. Raises Damaged.");
   m.def("crc32", &crc32, py::arg("data"), "CRC-32 as in PNG and gzip.");
   m.def("adler32", &adler32, py::arg("data"), "Adler-32 as in zlib (RFC 1950).");
+  m.def("png_unfilter", &png_unfilter, py::arg("data"), py::arg("rows"), py::arg("width"), py::arg("step"),
+        "Rows of `width` bytes, each behind its filter: the bytes without filters, and the filters.\n"
+        "`step` is how far back the pixel to the left is. None if there is no such filter.");
+  m.def("png_filter", &png_filter, py::arg("data"), py::arg("filters"), py::arg("width"), py::arg("step"),
+        "The inverse of png_unfilter. Raises Damaged if there is no such filter.");
+  m.def("png_usual_filters", &png_usual_filters, py::arg("data"), py::arg("rows"), py::arg("width"), py::arg("step"),
+        "The filters that libpng would take for these rows.");
 }

@@ -9,6 +9,9 @@ namespace {
 
 struct Wrong {};  // a damaged recipe
 
+// Streams are not much larger than their bytes, so that a forged recipe cannot ask for more.
+constexpr size_t most_size(size_t bytes) { return 2 * bytes + 4096; }
+
 // ---- the recipe as bytes: varints of LEB128 (FORMAT.md, 1.2) ----
 
 class Out {
@@ -259,6 +262,7 @@ Candidate best_parameters(const Stream& s, int window_bits) {
 }  // namespace
 
 std::optional<std::vector<uint8_t>> describe(const Stream& s, int window_bits, size_t most) {
+  if (s.size > most_size(s.bytes.size())) return {};
   const Parameters p = best_parameters(s, window_bits).parameters;
   ZlibPredictor predictor(p, s.bytes.data(), s.bytes.size());
   std::vector<Correction> corrections;
@@ -374,7 +378,7 @@ std::vector<uint8_t> rebuild_or_throw(In in, const uint8_t* bytes, size_t size) 
       const Kind kind = runs[r].kind;
       const uint32_t count = runs[r].count;
       const bool last = r + 1 == runs.size() && k == runs[r].repeat;
-      if (count > size - at) throw Wrong{};
+      if (count > size - at || out.bytes.size() > most_size(size)) throw Wrong{};
       out.put((last ? 1u : 0u) | (kind == kDescribed ? kDynamic : kind) << 1u, 3);
       if (kind == kStored) {
         if (count > 0xFFFF) throw Wrong{};
