@@ -219,7 +219,8 @@ Candidate best_parameters(const Stream& s, int window_bits) {
   constexpr Parameters kLikely[] = {
       {kFiltered, 9, 0, 0}, {kFiltered, 6, 0, 0}, {kDefault, 9, 0, 0},  {kDefault, 6, 0, 0},  {kFiltered, 7, 0, 0},
       {kFiltered, 8, 0, 0}, {kDefault, 7, 0, 0},  {kDefault, 8, 0, 0},  {kDefault, 1, 0, 0},  {kDefault, 2, 0, 0},
-      {kDefault, 3, 0, 0},  {kDefault, 4, 0, 0},  {kDefault, 5, 0, 0},  {kFiltered, 4, 0, 0}, {kFiltered, 5, 0, 0},
+      {kDefault, 3, 0, 0},  {kDefault, 4, 0, 0},  {kDefault, 5, 0, 0},  {kFar, 9, 0, 0},
+      {kFar, 6, 0, 0},      {kFiltered, 4, 0, 0}, {kFiltered, 5, 0, 0},
       {kRuns, 6, 0, 0},     {kHuffmanOnly, 6, 0, 0}};
   bool literals = true, runs = true;
   uint32_t far = 0;
@@ -344,7 +345,7 @@ std::vector<uint8_t> rebuild_or_throw(In in, const uint8_t* bytes, size_t size) 
   p.level = static_cast<uint8_t>(what >> 4);
   p.window_bits = memory & 15;
   p.memory = static_cast<uint8_t>(memory >> 4);
-  if (p.strategy > kRuns || p.level < 1 || p.level > 9 || p.window_bits < 9 || p.memory < 1 || p.memory > 9) throw Wrong{};
+  if (p.strategy > kFar || p.level < 1 || p.level > 9 || p.window_bits < 9 || p.memory < 1 || p.memory > 9) throw Wrong{};
   std::vector<Run> runs;
   for (uint32_t n = in.number(); n > 0; --n) {
     Run run{};

@@ -10,7 +10,8 @@
 
 namespace lmc::deflate {
 
-enum Strategy : uint8_t { kDefault = 0, kFiltered = 1, kHuffmanOnly = 2, kRuns = 3, kOptimal = 4 };
+// zlib's strategies; kFar is kDefault where short matches may be far (zlib as built for pngcrush).
+enum Strategy : uint8_t { kDefault = 0, kFiltered = 1, kHuffmanOnly = 2, kRuns = 3, kFar = 4, kOptimal = 5 };
 
 struct Parameters {
   uint8_t strategy = kDefault, level = 6, window_bits = 15, memory = 8;
@@ -30,6 +31,7 @@ class ZlibPredictor {
         effort_(kEfforts[p.level]),
         strategy_(p.strategy),
         greedy_(p.level < 4),
+        too_far_(p.strategy == kFar ? kMaxDistance : 4096),
         window_(1u << p.window_bits),
         reach_(window_ - kMaxMatch - kMinMatch - 1),
         shift_((p.memory + 9u) / 3),
@@ -92,7 +94,7 @@ class ZlibPredictor {
     uint32_t length, distance;
   };
 
-  bool searches() const { return strategy_ == kDefault || strategy_ == kFiltered; }
+  bool searches() const { return strategy_ != kHuffmanOnly && strategy_ != kRuns; }
 
   Token run() const {
     const uint32_t most = std::min(kMaxMatch, size_ - at_);
@@ -135,7 +137,7 @@ class ZlibPredictor {
         }
       }
     } while ((from = previous_[from & (window_ - 1)]) > limit && --links != 0);
-    if (!greedy_ && best <= 5 && (strategy_ == kFiltered || (best == 3 && distance > 4096))) best = kMinMatch - 1;
+    if (!greedy_ && best <= 5 && (strategy_ == kFiltered || (best == 3 && distance > too_far_))) best = kMinMatch - 1;
     return {best, distance};
   }
 
@@ -144,6 +146,7 @@ class ZlibPredictor {
   const Effort effort_;
   const uint8_t strategy_;
   const bool greedy_;
+  const uint32_t too_far_;  // for a match of 3 bytes
   const uint32_t window_, reach_, shift_, mask_;
   uint32_t at_ = 0, inserted_ = 0;
   bool known_ = false;  // here_ is zlib's search at at_
