@@ -2,6 +2,7 @@
 #include "deflate.hpp"
 
 #include "deflate_codes.hpp"
+#include "deflate_optimal.hpp"
 #include "deflate_zlib.hpp"
 
 namespace lmc::deflate {
@@ -180,11 +181,21 @@ Header read_header(In& in, const Header& base) {
 struct Correction {
   uint32_t gap;  // tokens since the last one
   Token token;
+  uint32_t distance = 0;  // as written: 0 for the one predicted
 };
+
+uint32_t bytes_of(const Block& block, const Token* tokens) {
+  if (block.kind == kStored) return block.count;
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < block.count; ++i) n += tokens[i].length;
+  return n;
+}
 
 // Walks the tokens of a stream; found(predicted, true token) may end it by false.
 template <class Predictor, class Found>
-void compare(Predictor& predictor, const Stream& s, size_t most, Found&& found) {
+void compare(Predictor&& predictor, const Stream& s, size_t most, Found&& found) {
+  uint8_t fixed[kLiterals + kDistances];
+  fixed_lengths(fixed);
   const Token* token = s.tokens.data();
   const Token* last = token + std::min(most, s.tokens.size());
   for (const Block& block : s.blocks) {
@@ -192,6 +203,7 @@ void compare(Predictor& predictor, const Stream& s, size_t most, Found&& found) 
       predictor.skip(block.count);
       continue;
     }
+    predictor.begin(block.kind == kFixed ? fixed : block.header.lengths, bytes_of(block, token));
     for (uint32_t i = 0; i < block.count; ++i, ++token) {
       if (token == last || !found(predictor.predict(), *token)) return;
       predictor.take(*token);
@@ -199,10 +211,16 @@ void compare(Predictor& predictor, const Stream& s, size_t most, Found&& found) 
   }
 }
 
+template <class Found>
+void compare(const Parameters& p, const Stream& s, size_t most, Found&& found) {
+  const uint8_t* bytes = s.bytes.data();
+  if (p.strategy == kOptimal) return compare(OptimalPredictor(bytes, s.bytes.size()), s, most, found);
+  compare(ZlibPredictor(p, bytes, s.bytes.size()), s, most, found);
+}
+
 size_t errors(const Parameters& p, const Stream& s, size_t tokens, size_t most) {
-  ZlibPredictor predictor(p, s.bytes.data(), s.bytes.size());
   size_t n = 0;
-  compare(predictor, s, tokens, [&](Token a, Token b) {
+  compare(p, s, tokens, [&](Token a, Token b) {
     n += a != b;
     return n <= most;
   });
@@ -257,7 +275,15 @@ Candidate best_parameters(const Stream& s, int window_bits) {
     std::stable_sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) { return a.errors < b.errors; });
     if (all.size() > keep) all.resize(keep);
   }
-  return all[0];
+  // Where zlib is wrong so often that it was not zlib (an error and the header of a block cost
+  // some bytes, and this takes time).
+  Candidate best = all[0];
+  if (best.errors > s.tokens.size() / 64 + 64) {
+    const Candidate optimal{{kOptimal, 9, 15, 9}, 0};
+    const size_t found = errors(optimal.parameters, s, SIZE_MAX, best.errors);
+    if (found + 32 * s.blocks.size() < best.errors) best = {optimal.parameters, found};
+  }
+  return best;
 }
 
 }  // namespace
@@ -265,14 +291,13 @@ Candidate best_parameters(const Stream& s, int window_bits) {
 std::optional<std::vector<uint8_t>> describe(const Stream& s, int window_bits, size_t most) {
   if (s.size > most_size(s.bytes.size())) return {};
   const Parameters p = best_parameters(s, window_bits).parameters;
-  ZlibPredictor predictor(p, s.bytes.data(), s.bytes.size());
   std::vector<Correction> corrections;
   uint32_t gap = 0;
-  compare(predictor, s, SIZE_MAX, [&](Token predicted, Token token) {
+  compare(p, s, SIZE_MAX, [&](Token predicted, Token token) {
     if (predicted == token) {
       ++gap;
     } else {
-      corrections.push_back({gap, token});
+      corrections.push_back({gap, token, token.distance == predicted.distance ? 0u : token.distance});
       gap = 0;
     }
     return 2 * corrections.size() <= most;  // each takes 2 bytes or more
@@ -296,24 +321,25 @@ std::optional<std::vector<uint8_t>> describe(const Stream& s, int window_bits, s
   };
   const Token* token = s.tokens.data();
   const uint8_t* bytes = s.bytes.data();
+  const bool optimal = p.strategy == kOptimal;  // codes come before tokens, and blocks are counted in bytes
+  Header last;
   for (const Block& block : s.blocks) {
     Kind kind = block.kind;
+    const uint32_t size = bytes_of(block, token), count = optimal ? size : block.count;
     if (kind == kDynamic) {
-      const Header zlib = zlib_header(token, block.count, bytes);
-      if (!(zlib == block.header)) {
+      if (!optimal) last = zlib_header(token, block.count, bytes);
+      if (optimal || !(last == block.header)) {
         kind = kDescribed;
-        describe_header(headers, block.header, zlib);
+        describe_header(headers, block.header, last);
+        last = block.header;
       }
     }
-    if (repeat == 0 || kind != previous_kind || block.count != previous_count || block.count == 0) end_run();
+    if (repeat == 0 || kind != previous_kind || count != previous_count || count == 0) end_run();
     ++repeat;
     previous_kind = kind;
-    previous_count = block.count;
-    if (kind == kStored) {
-      bytes += block.count;
-    } else {
-      for (uint32_t i = 0; i < block.count; ++i) bytes += token++->length;
-    }
+    previous_count = count;
+    bytes += size;
+    if (kind != kStored) token += block.count;
   }
   end_run();
   out.number(run_count);
@@ -323,7 +349,7 @@ std::optional<std::vector<uint8_t>> describe(const Stream& s, int window_bits, s
   for (const Correction& c : corrections) out.number(c.gap);
   for (const Correction& c : corrections) out.number(c.token.distance == 0 ? 0 : c.token.length - 2u);
   for (const Correction& c : corrections) {
-    if (c.token.distance != 0) out.number(c.token.distance - 1u);
+    if (c.token.distance != 0) out.number(c.distance);
   }
   out.bytes.insert(out.bytes.end(), headers.bytes.begin(), headers.bytes.end());
   if (out.bytes.size() > most) return {};
@@ -338,67 +364,80 @@ struct Run {
   uint32_t count;
 };
 
-std::vector<uint8_t> rebuild_or_throw(In in, const uint8_t* bytes, size_t size) {
-  Parameters p;
-  const uint32_t what = in.byte(), memory = in.byte();
-  p.strategy = what & 15;
-  p.level = static_cast<uint8_t>(what >> 4);
-  p.window_bits = memory & 15;
-  p.memory = static_cast<uint8_t>(memory >> 4);
-  if (p.strategy > kFar || p.level < 1 || p.level > 9 || p.window_bits < 9 || p.memory < 1 || p.memory > 9) throw Wrong{};
+struct Plan {
   std::vector<Run> runs;
+  uint32_t padding = 0;
+  std::vector<Correction> corrections;
+};
+
+Plan read_plan(In& in) {
+  Plan plan;
   for (uint32_t n = in.number(); n > 0; --n) {
     Run run{};
     run.repeat = in.number();
     run.kind = static_cast<Kind>(in.up_to(kDescribed));
     run.count = in.number();
     if (run.count == 0 && run.repeat != 0) throw Wrong{};  // so there are no more blocks than bytes
-    runs.push_back(run);
+    plan.runs.push_back(run);
   }
-  if (runs.empty()) throw Wrong{};
-  const uint32_t padding = in.byte();
-  std::vector<Correction> corrections;
-  for (uint32_t n = in.number(); n > 0; --n) corrections.push_back({in.number(), {}});
-  for (Correction& c : corrections) c.token.length = static_cast<uint16_t>(in.up_to(256) + 2);
-  for (Correction& c : corrections) {
-    if (c.token.length == 2) {
-      c.token.length = 1;
-    } else {
-      c.token.distance = static_cast<uint16_t>(in.up_to(kMaxDistance - 1) + 1);
-    }
+  if (plan.runs.empty()) throw Wrong{};
+  plan.padding = in.byte();
+  for (uint32_t n = in.number(); n > 0; --n) plan.corrections.push_back({in.number(), {}});
+  for (Correction& c : plan.corrections) {
+    const uint32_t length = in.up_to(kMaxMatch - 2);
+    c.token.length = static_cast<uint16_t>(length == 0 ? 1 : length + 2);
   }
+  for (Correction& c : plan.corrections) {
+    if (c.token.length > 1) c.distance = in.up_to(kMaxDistance);
+  }
+  return plan;
+}
 
-  ZlibPredictor predictor(p, bytes, size);
-  auto correction = corrections.begin();
+template <class Predictor>
+std::vector<uint8_t> rebuild(In& in, const Plan& plan, Predictor&& predictor, bool optimal, const uint8_t* bytes,
+                             size_t size) {
+  auto correction = plan.corrections.begin();
   uint32_t gap = 0;
   size_t at = 0;
   BitWriter out;
   std::vector<Token> tokens;
-  for (size_t r = 0; r < runs.size(); ++r) {
-    for (uint32_t k = 0; k <= runs[r].repeat; ++k) {
-      const Kind kind = runs[r].kind;
-      const uint32_t count = runs[r].count;
-      const bool last = r + 1 == runs.size() && k == runs[r].repeat;
-      if (count > size - at || out.bytes.size() > most_size(size)) throw Wrong{};
-      out.put((last ? 1u : 0u) | (kind == kDescribed ? kDynamic : kind) << 1u, 3);
-      if (kind == kStored) {
-        if (count > 0xFFFF) throw Wrong{};
+  Header header;
+  for (const Run& run : plan.runs) {
+    for (uint32_t k = 0; k <= run.repeat; ++k) {
+      const bool last = &run == &plan.runs.back() && k == run.repeat;
+      if (run.count > size - at || out.bytes.size() > most_size(size)) throw Wrong{};
+      out.put((last ? 1u : 0u) | (run.kind == kDescribed ? kDynamic : run.kind) << 1u, 3);
+      if (run.kind == kStored) {
+        if (run.count > 0xFFFF) throw Wrong{};
         out.align(0);
-        out.put(count, 16);
-        out.put(count ^ 0xFFFFu, 16);
-        out.bytes.insert(out.bytes.end(), bytes + at, bytes + at + count);
-        predictor.skip(count);
-        at += count;
+        out.put(run.count, 16);
+        out.put(run.count ^ 0xFFFFu, 16);
+        out.bytes.insert(out.bytes.end(), bytes + at, bytes + at + run.count);
+        predictor.skip(run.count);
+        at += run.count;
         continue;
+      }
+      Header fixed;
+      fixed_lengths(fixed.lengths);
+      if (optimal) {
+        if (run.kind == kDynamic) throw Wrong{};
+        if (run.kind == kDescribed) header = read_header(in, header);
+        predictor.begin(run.kind == kFixed ? fixed.lengths : header.lengths, run.count);
       }
       const size_t begin = at;
       tokens.clear();
-      for (uint32_t i = 0; i < count; ++i) {
-        if (at == size) throw Wrong{};
+      while (optimal ? at - begin < run.count : tokens.size() < run.count) {
+        const size_t left = optimal ? begin + run.count - at : size - at;
+        if (left == 0) throw Wrong{};
         Token t = predictor.predict();
-        if (correction != corrections.end() && gap == correction->gap) {
-          t = correction++->token;
-          if (t.length > size - at || t.distance > at) throw Wrong{};
+        if (correction != plan.corrections.end() && gap == correction->gap) {
+          const uint16_t predicted = t.distance;
+          t = correction->token;
+          if (t.length > 1) {
+            t.distance = correction->distance ? static_cast<uint16_t>(correction->distance) : predicted;
+            if (t.length > left || t.distance == 0 || t.distance > at) throw Wrong{};
+          }
+          ++correction;
           gap = 0;
         } else {
           ++gap;
@@ -407,20 +446,32 @@ std::vector<uint8_t> rebuild_or_throw(In in, const uint8_t* bytes, size_t size) 
         tokens.push_back(t);
         at += t.length;
       }
-      Header header;
-      if (kind == kFixed) {
-        fixed_lengths(header.lengths);
-      } else {
+      if (!optimal && run.kind != kFixed) {
         header = zlib_header(tokens.data(), tokens.size(), bytes + begin);
-        if (kind == kDescribed) header = read_header(in, header);
-        write_header(out, header);
+        if (run.kind == kDescribed) header = read_header(in, header);
       }
-      write_tokens(out, header.lengths, tokens.data(), tokens.size(), bytes + begin);
+      if (run.kind != kFixed) write_header(out, header);
+      write_tokens(out, (run.kind == kFixed ? fixed : header).lengths, tokens.data(), tokens.size(), bytes + begin);
     }
   }
-  out.align(padding);
-  if (at != size || correction != corrections.end() || in.left() != 0) throw Wrong{};
+  out.align(plan.padding);
+  if (at != size || correction != plan.corrections.end() || in.left() != 0) throw Wrong{};
   return std::move(out.bytes);
+}
+
+std::vector<uint8_t> rebuild_or_throw(In in, const uint8_t* bytes, size_t size) {
+  Parameters p;
+  const uint32_t what = in.byte(), memory = in.byte();
+  p.strategy = what & 15;
+  p.level = static_cast<uint8_t>(what >> 4);
+  p.window_bits = memory & 15;
+  p.memory = static_cast<uint8_t>(memory >> 4);
+  if (p.strategy > kOptimal || p.level < 1 || p.level > 9 || p.window_bits < 9 || p.memory < 1 || p.memory > 9) {
+    throw Wrong{};
+  }
+  const Plan plan = read_plan(in);
+  if (p.strategy == kOptimal) return rebuild(in, plan, OptimalPredictor(bytes, size), true, bytes, size);
+  return rebuild(in, plan, ZlibPredictor(p, bytes, size), false, bytes, size);
 }
 
 }  // namespace

@@ -42,6 +42,8 @@ class ZlibPredictor {
     }
   }
 
+  void begin(const uint8_t*, uint32_t) {}  // zlib does not know a block's codes before its tokens
+
   // The next token; there is one, that is, bytes are left.
   Token predict() {
     if (strategy_ == kHuffmanOnly) return {};
