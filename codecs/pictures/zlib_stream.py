@@ -7,7 +7,7 @@ from lmc.kernels import _native
 
 # A recipe may take this share of the stream, coded by the byte models; a stream whose
 # writer is not understood is better kept as it is.
-MOST = 0.20
+MOST = 0.25
 FREE = 64  # bytes that are not worth a look
 
 
