@@ -15,6 +15,7 @@ from lmc.kernels import _native
 MAGIC = b"\x89PNG\r\n\x1a\n"
 COLOURS = {0: ("grey", 1), 2: ("rgb", 3), 3: ("palette", 1), 4: ("grey+alpha", 2), 6: ("rgba", 4)}
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+MOST_UNPACKED = 1 << 22  # bytes of a profile or a text
 Chunk = tuple[bytes, bytes]
 
 # How a recipe tells filters: by one for all rows (its number), or
@@ -168,14 +169,55 @@ def _palette(chunks: list[Chunk]) -> NDArray[np.uint8]:
 
 
 def _write_chunks(out: Writer, chunks: list[Chunk]) -> None:
+    """Chunks as they are, or, where that is smaller, what is compressed in them unpacked."""
     out.number(len(chunks))
     for kind, content in chunks:
         out.raw(kind)
-        out.blob(content)
+        plain = Writer()
+        plain.number(0)
+        plain.blob(content)
+        unpacked = _unpack(kind, content)
+        smaller = unpacked and _cost(unpacked) < _cost(plain.done())
+        out.raw(unpacked if smaller else plain.done())
 
 
 def _read_chunks(source: Reader) -> list[Chunk]:
-    return [(source.raw(4), source.blob()) for _ in range(source.number())]
+    chunks = []
+    for _ in range(source.number()):
+        kind, start = source.raw(4), source.number()
+        if start == 0:
+            chunks.append((kind, source.blob()))
+        else:
+            head, recipe, content = source.raw(start), source.blob(), source.blob()
+            chunks.append((kind, head + zlib_stream.rebuild(recipe, content)))
+    return chunks
+
+
+def _unpack(kind: bytes, content: bytes) -> bytes:
+    """A chunk with a zlib stream as where that begins, the bytes before, its recipe and its
+    content; nothing if there is none."""
+    start = content.find(b"\0") + 2  # behind a name and the method
+    if kind == b"iTXt":
+        if content[start - 1 : start + 1] != b"\1\0":
+            return b""
+        language = content.find(b"\0", start + 1) + 1
+        start = content.find(b"\0", language) + 1 if language else 0
+    elif kind not in (b"iCCP", b"zTXt"):
+        return b""
+    try:
+        inner, recipe = zlib_stream.take_apart(content[start:], MOST_UNPACKED, exact=False)
+    except Odd:
+        return b""
+    out = Writer()
+    out.number(start)
+    out.raw(content[:start])
+    out.blob(recipe)
+    out.blob(inner)
+    return out.done()
+
+
+def _cost(data: bytes) -> int:
+    return len(_native.encode_bytes(1, data))
 
 
 def _write_sizes(out: Writer, sizes: list[int]) -> None:

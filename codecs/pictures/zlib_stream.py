@@ -11,14 +11,15 @@ MOST = 0.25
 FREE = 64  # bytes that are not worth a look
 
 
-def take_apart(stream: bytes, size: int) -> tuple[bytes, bytes]:
-    """The content, of exactly `size` bytes, and the recipe. Raises Odd if there is none."""
+def take_apart(stream: bytes, size: int, exact: bool = True) -> tuple[bytes, bytes]:
+    """The content, of `size` bytes (or fewer, if not exact), and the recipe. Raises Odd if there
+    is none."""
     if len(stream) < 6 or stream[0] & 15 != 8 or stream[0] >> 4 > 7 or stream[1] & 32:
         raise Odd
     # No content takes less than a thousandth of itself: do not start on a false claim.
-    if size > 1040 * len(stream):
+    if exact and size > 1040 * len(stream):
         raise Odd
-    found = _native.inflate(stream[2:], size, (stream[0] >> 4) + 8, len(stream) // 2)
+    found = _native.inflate(stream[2:], size, (stream[0] >> 4) + 8, len(stream) // 2, exact)
     if found is None:
         raise Odd
     content, recipe, used = found

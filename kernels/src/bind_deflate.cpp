@@ -17,13 +17,13 @@ py::bytes to_bytes(const std::vector<uint8_t>& v) { return py::bytes(reinterpret
 
 const uint8_t* pointer(std::string_view v) { return reinterpret_cast<const uint8_t*>(v.data()); }
 
-py::object inflate(const py::bytes& data, size_t expected, int window_bits, size_t most) {
+py::object inflate(const py::bytes& data, size_t expected, int window_bits, size_t most, bool exact) {
   const std::string_view view = data;
   std::optional<lmc::deflate::Stream> stream;
   std::optional<std::vector<uint8_t>> recipe;
   {
     py::gil_scoped_release unlock;
-    if (expected < (size_t{1} << 31)) stream = lmc::deflate::inflate(pointer(view), view.size(), expected);
+    if (expected < (size_t{1} << 31)) stream = lmc::deflate::inflate(pointer(view), view.size(), expected, exact);
     if (stream) recipe = lmc::deflate::describe(*stream, window_bits, most);
   }
   if (!recipe) return py::none();
@@ -120,7 +120,7 @@ py::bytes png_usual_filters(const py::bytes& data, size_t rows, size_t width, si
 
 void bind_deflate(py::module_& m) {
   m.def("inflate", &inflate, py::arg("stream"), py::arg("size"), py::arg("window_bits"), py::arg("most"),
-        "The bytes of a deflate stream of exactly `size` bytes, the recipe to write it again, and the\n"
+        py::arg("exact") = true, "The bytes of a deflate stream of `size` bytes (or at most so many, if not exact), the recipe to write it again, and the\n"
         "bytes that it takes of `stream`; None if it is damaged or its recipe longer than `most`.");
   m.def("deflate", &deflate, py::arg("recipe"), py::arg("content"),
         "The stream that `inflate` made this recipe of. Raises Damaged.");

@@ -50,9 +50,9 @@ struct Stream {
   size_t size = 0;            // bytes of the stream itself
 };
 
-// Inflates a stream of exactly `expected` bytes; none if it is damaged, holds more or fewer, or is
-// written in a way that no recipe can say. Takes no more memory than data and `expected` justify.
-std::optional<Stream> inflate(const uint8_t* data, size_t size, size_t expected);
+// Inflates a stream of `most` bytes (or of fewer, if not `exact`); none if it is damaged, holds more,
+// or is written in a way that no recipe can say. Takes no more memory than data and `most` justify.
+std::optional<Stream> inflate(const uint8_t* data, size_t size, size_t most, bool exact = true);
 
 // The recipe of a stream; none if it would be longer than `most` bytes.
 std::optional<std::vector<uint8_t>> describe(const Stream& stream, int window_bits, size_t most);

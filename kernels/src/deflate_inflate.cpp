@@ -108,15 +108,15 @@ Header read_header(BitReader& in) {
   return h;
 }
 
-void read_stored(BitReader& in, Block& block, Stream& out, size_t expected) {
+void read_stored(BitReader& in, Block& block, Stream& out, size_t most) {
   if (in.align() != 0) throw Wrong{};  // stray bits: nobody writes them
   block.count = in.take(16);
-  if ((in.take(16) ^ block.count) != 0xFFFF || block.count > expected - out.bytes.size()) throw Wrong{};
+  if ((in.take(16) ^ block.count) != 0xFFFF || block.count > most - out.bytes.size()) throw Wrong{};
   const uint8_t* bytes = in.bytes(block.count);
   out.bytes.insert(out.bytes.end(), bytes, bytes + block.count);
 }
 
-void read_tokens(BitReader& in, const uint8_t* lengths, Block& block, Stream& out, size_t expected) {
+void read_tokens(BitReader& in, const uint8_t* lengths, Block& block, Stream& out, size_t most) {
   Decoder literals, distances;
   literals.assign(lengths, kLiterals, 15);
   distances.assign(lengths + kLiterals, kDistances, 15);
@@ -124,7 +124,7 @@ void read_tokens(BitReader& in, const uint8_t* lengths, Block& block, Stream& ou
     const int symbol = literals.read(in);
     if (symbol == kEndOfBlock) return;
     if (symbol < 256) {
-      if (out.bytes.size() == expected) throw Wrong{};
+      if (out.bytes.size() == most) throw Wrong{};
       out.bytes.push_back(static_cast<uint8_t>(symbol));
       out.tokens.push_back({});
       continue;
@@ -137,7 +137,7 @@ void read_tokens(BitReader& in, const uint8_t* lengths, Block& block, Stream& ou
     if (d > 29) throw Wrong{};
     const uint32_t distance = kDistanceBase[d] + in.take(distance_extra(d));
     const size_t at = out.bytes.size();
-    if (distance > at || length > expected - at) throw Wrong{};
+    if (distance > at || length > most - at) throw Wrong{};
     out.tokens.push_back({static_cast<uint16_t>(length), static_cast<uint16_t>(distance)});
     for (uint32_t i = 0; i < length; ++i) out.bytes.push_back(out.bytes[at + i - distance]);
   }
@@ -145,7 +145,7 @@ void read_tokens(BitReader& in, const uint8_t* lengths, Block& block, Stream& ou
 
 }  // namespace
 
-std::optional<Stream> inflate(const uint8_t* data, size_t size, size_t expected) {
+std::optional<Stream> inflate(const uint8_t* data, size_t size, size_t most, bool exact) {
   Stream out;
   BitReader in(data, size);
   // Every block takes 3 bits at least, and a token 1: both lists are bounded by `size`.
@@ -157,14 +157,14 @@ std::optional<Stream> inflate(const uint8_t* data, size_t size, size_t expected)
       if (kind == 3) return {};
       block.kind = static_cast<Kind>(kind);
       if (kind == kStored) {
-        read_stored(in, block, out, expected);
+        read_stored(in, block, out, most);
       } else if (kind == kFixed) {
         uint8_t lengths[kLiterals + kDistances];
         fixed_lengths(lengths);
-        read_tokens(in, lengths, block, out, expected);
+        read_tokens(in, lengths, block, out, most);
       } else {
         block.header = read_header(in);
-        read_tokens(in, block.header.lengths, block, out, expected);
+        read_tokens(in, block.header.lengths, block, out, most);
       }
       out.blocks.push_back(std::move(block));
     }
@@ -172,7 +172,7 @@ std::optional<Stream> inflate(const uint8_t* data, size_t size, size_t expected)
   } catch (const Wrong&) {
     return {};
   }
-  if (out.bytes.size() != expected) return {};
+  if (exact && out.bytes.size() != most) return {};
   out.size = in.place();
   return out;
 }
