@@ -44,6 +44,14 @@ inline int distance_code(uint32_t distance) {
   return distance <= 256 ? table[distance - 1] : table[256 + ((distance - 1) >> 7)];
 }
 
+// How many of the first `most` bytes are the same.
+inline uint32_t common(const uint8_t* a, const uint8_t* b, uint32_t most) {
+  uint32_t n = 0;
+  for (; n + 8 <= most && std::memcmp(a + n, b + n, 8) == 0; n += 8) {}
+  while (n < most && a[n] == b[n]) ++n;
+  return n;
+}
+
 // Canonical codes, their bits reversed as deflate writes them.
 inline void assign_codes(const uint8_t* lengths, int n, uint16_t* codes) {
   uint32_t count[16] = {}, next[16] = {};

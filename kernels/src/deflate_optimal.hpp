@@ -111,8 +111,7 @@ class OptimalPredictor {
         const uint32_t from = next - 1;
         if (p - from > kMaxDistance) break;
         if (data_[from + best] == data_[p + best] && data_[from] == data_[p]) {
-          uint32_t n = 0;
-          while (n < most && data_[from + n] == data_[p + n]) ++n;
+          const uint32_t n = common(data_ + from, data_ + p, most);
           if (n > best) {
             best = n;
             matches_.push_back({static_cast<uint16_t>(n), static_cast<uint16_t>(p - from)});

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "deflate.hpp"
+#include "deflate_codes.hpp"
 
 namespace lmc::deflate {
 
@@ -96,6 +96,13 @@ class ZlibPredictor {
     uint32_t length, distance;
   };
 
+  // Two bytes, to be compared only.
+  static uint16_t pair(const uint8_t* p) {
+    uint16_t v;
+    std::memcpy(&v, p, 2);
+    return v;
+  }
+
   bool searches() const { return strategy_ != kHuffmanOnly && strategy_ != kRuns; }
 
   Token run() const {
@@ -111,7 +118,8 @@ class ZlibPredictor {
     inserted_ = p + 1;
     if (size_ - p < kMinMatch) return;
     const uint32_t h = ((data_[p] << shift_ ^ data_[p + 1]) << shift_ ^ data_[p + 2]) & mask_;
-    previous_[p & (window_ - 1)] = head_[h];
+    const uint32_t back = p - head_[h];
+    previous_[p & (window_ - 1)] = static_cast<uint16_t>(head_[h] != 0 && back <= kMaxDistance ? back : 0);
     head_[h] = p;
   }
 
@@ -121,24 +129,31 @@ class ZlibPredictor {
     const uint32_t most = std::min(kMaxMatch, size_ - p);
     if (most < kMinMatch) return {kMinMatch - 1, 0};
     const uint32_t limit = p > reach_ ? p - reach_ : 0;
-    uint32_t from = previous_[p & (window_ - 1)];
-    if (from == 0 || p - from > reach_) return {kMinMatch - 1, 0};
+    uint32_t back = previous_[p & (window_ - 1)], from = p - back;
+    if (back == 0 || back > reach_) return {kMinMatch - 1, 0};
     const uint32_t nice = std::min(effort_.nice, size_ - p);
     uint32_t links = best >= effort_.good ? effort_.chain >> 2 : effort_.chain, distance = 0;
     if (best >= most) return {most, 0};
     const uint8_t* a = data_ + p;
-    do {
+    const uint16_t* previous = previous_.data();
+    const uint32_t mask = window_ - 1;
+    uint16_t end = pair(a + best - 1);  // what a longer match must have
+    const uint16_t start = pair(a);
+    for (;;) {
       const uint8_t* b = data_ + from;
-      if (b[best] == a[best] && b[best - 1] == a[best - 1] && b[0] == a[0] && b[1] == a[1]) {
-        uint32_t n = 2;
-        while (n < most && a[n] == b[n]) ++n;
+      if (pair(b + best - 1) == end && pair(b) == start) {
+        const uint32_t n = common(a, b, most);
         if (n > best) {
           best = n;
           distance = p - from;
           if (n >= nice || n == most) break;
+          end = pair(a + best - 1);
         }
       }
-    } while ((from = previous_[from & (window_ - 1)]) > limit && --links != 0);
+      back = previous[from & mask];
+      from -= back;
+      if (back == 0 || from <= limit || --links == 0) break;
+    }
     if (!greedy_ && best <= 5 && (strategy_ == kFiltered || (best == 3 && distance > too_far_))) best = kMinMatch - 1;
     return {best, distance};
   }
@@ -153,7 +168,8 @@ class ZlibPredictor {
   uint32_t at_ = 0, inserted_ = 0;
   bool known_ = false;  // here_ is zlib's search at at_
   Match here_{2, 0}, next_{2, 0};
-  std::vector<uint32_t> head_, previous_;
+  std::vector<uint32_t> head_;      // the last place of a hash; 0 is none, as for zlib
+  std::vector<uint16_t> previous_;  // how far back the one before is; 0 is none
 };
 
 }  // namespace lmc::deflate
