@@ -19,7 +19,7 @@ def take_apart(stream: bytes, size: int, exact: bool = True) -> tuple[bytes, byt
     # No content takes less than a thousandth of itself: do not start on a false claim.
     if exact and size > 1040 * len(stream):
         raise Odd
-    found = _native.inflate(stream[2:], size, (stream[0] >> 4) + 8, len(stream) // 2, exact)
+    found = _native.inflate(stream[2:], size, (stream[0] >> 4) + 8, len(stream) // 2 + FREE, exact)
     if found is None:
         raise Odd
     content, recipe, used = found
