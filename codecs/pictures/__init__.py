@@ -6,7 +6,7 @@ at a sensible cost is no error: it stays a file of bytes.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
@@ -17,9 +17,18 @@ from lmc.kernels import _native
 
 __all__ = ["Geometry", "Picture", "geometry", "rebuild", "take_apart"]
 
+
+class Format(Protocol):
+    """What the module of a file format offers: as the functions below, but raising Odd."""
+
+    def take_apart(self, data: bytes, most_pixels: int) -> Picture: ...
+    def rebuild(self, recipe: bytes, samples: NDArray[Any]) -> bytes: ...
+    def geometry(self, prefix: bytes) -> Geometry | None: ...
+
+
 # format number: the module that knows it. The numbers are on the wire, and only ever appended to.
-FORMATS = {base.PNG: png, base.BMP: bmp, base.PNM: pnm, base.TIFF: tiff}
-MAGICS = (
+FORMATS: dict[int, Format] = {base.PNG: png, base.BMP: bmp, base.PNM: pnm, base.TIFF: tiff}
+MAGICS: tuple[tuple[bytes, Format], ...] = (
     (png.MAGIC, png),
     (b"BM", bmp),
     *((magic, pnm) for magic in pnm.MAGICS),

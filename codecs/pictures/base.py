@@ -197,7 +197,15 @@ def read_padding(recipe: Reader, rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def passes(width: int, height: int, interlaced: bool) -> Iterator[tuple[slice, slice, int, int]]:
     """(rows, columns, width, height) of each pass of a PNG that is not empty (Adam7, or all)."""
-    adam7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    adam7 = (
+        (0, 0, 8, 8),
+        (4, 0, 8, 8),
+        (0, 4, 4, 8),
+        (2, 0, 4, 4),
+        (0, 2, 2, 4),
+        (1, 0, 2, 2),
+        (0, 1, 1, 2),
+    )
     for x, y, dx, dy in adam7 if interlaced else ((0, 0, 1, 1),):
         w, h = len(range(x, width, dx)), len(range(y, height, dy))
         if w and h:

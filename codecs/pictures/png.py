@@ -121,7 +121,9 @@ def rebuild(recipe: bytes, samples: NDArray[Any]) -> bytes:
         filters = filters[h:]
     stream = zlib_stream.rebuild(stream_recipe, inflated)
     parts = [_chunk(b"IDAT", part) for part in _cut(sizes, stream)]
-    return b"".join([MAGIC, *(_chunk(*c) for c in before), *parts, *(_chunk(*c) for c in after), tail])
+    return b"".join(
+        [MAGIC, *(_chunk(*c) for c in before), *parts, *(_chunk(*c) for c in after), tail]
+    )
 
 
 def _split(data: bytes) -> tuple[list[Chunk], list[bytes], list[Chunk], bytes]:

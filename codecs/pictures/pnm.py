@@ -90,7 +90,9 @@ def take_apart(data: bytes, most_pixels: int) -> Picture:
     if header.width * header.height > most_pixels or end > len(data):
         raise Odd
     rows = np.frombuffer(data[header.size : end], np.uint8).reshape(header.height, header.row)
-    samples = base.unpack(rows, header.width, header.channels, 1 if header.packed else 8 * header.bytes)
+    samples = base.unpack(
+        rows, header.width, header.channels, 1 if header.packed else 8 * header.bytes
+    )
     if int(samples.max()) >> header.depth:
         raise Odd  # more than the largest value that the header names
     out = Writer()

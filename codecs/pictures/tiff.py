@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,9 +58,9 @@ class Layout:
         rows = content.reshape(-1, self.row)
         if self.depth == 16 and not self.big:
             rows = rows.reshape(len(rows), -1, 2)[:, :, ::-1].reshape(len(rows), -1)
-        samples = base.unpack(rows, self.width, self.channels, self.depth)
+        samples: Samples = base.unpack(rows, self.width, self.channels, self.depth)
         if self.predicted:
-            samples = np.cumsum(samples, axis=1, dtype=samples.dtype)
+            samples = cast(Samples, np.cumsum(samples, axis=1, dtype=samples.dtype))
         return samples
 
     def content(self, samples: NDArray[Any]) -> NDArray[np.uint8]:
@@ -86,7 +86,11 @@ class Directory:
         self._entries: dict[int, tuple[int, int, int]] = {}
         for i in range(count):
             entry = at + 2 + 12 * i
-            tag, type_, n = self.number(entry, 2), self.number(entry + 2, 2), self.number(entry + 4, 4)
+            tag, type_, n = (
+                self.number(entry, 2),
+                self.number(entry + 2, 2),
+                self.number(entry + 4, 4),
+            )
             size = SIZES.get(type_, 0)
             self._entries[tag] = size, n, entry + 8 if size * n <= 4 else self.number(entry + 8, 4)
 
