@@ -275,13 +275,14 @@ Candidate best_parameters(const Stream& s, int window_bits) {
     std::stable_sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) { return a.errors < b.errors; });
     if (all.size() > keep) all.resize(keep);
   }
-  // Where zlib is wrong so often that it was not zlib (an error and the header of a block cost
-  // some bytes, and this takes time).
+  // Where zlib is wrong so often that it was not zlib. (An error and the header of a block cost
+  // some bytes, and the search takes time, so a part of the stream decides.)
   Candidate best = all[0];
   if (best.errors > s.tokens.size() / 64 + 64) {
-    const Candidate optimal{{kOptimal, 9, 15, 9}, 0};
-    const size_t found = errors(optimal.parameters, s, SIZE_MAX, best.errors);
-    if (found + 32 * s.blocks.size() < best.errors) best = {optimal.parameters, found};
+    constexpr size_t kPart = 20000;
+    const Parameters optimal{kOptimal, 9, 15, 9};
+    const size_t zlib = errors(best.parameters, s, kPart, SIZE_MAX - 1);
+    if (errors(optimal, s, kPart, zlib) + 32 * std::min(s.blocks.size(), zlib / 64) < zlib) best.parameters = optimal;
   }
   return best;
 }
