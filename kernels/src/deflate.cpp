@@ -233,7 +233,7 @@ struct Candidate {
 };
 
 // Candidates are tried on a first part of the stream, the best on more, the best of these on all.
-Candidate best_parameters(const Stream& s, int window_bits) {
+Parameters best_parameters(const Stream& s, int window_bits) {
   constexpr Parameters kLikely[] = {
       {kFiltered, 9, 0, 0}, {kFiltered, 6, 0, 0}, {kDefault, 9, 0, 0},  {kDefault, 6, 0, 0},  {kFiltered, 7, 0, 0},
       {kFiltered, 8, 0, 0}, {kDefault, 7, 0, 0},  {kDefault, 8, 0, 0},  {kDefault, 1, 0, 0},  {kDefault, 2, 0, 0},
@@ -265,7 +265,7 @@ Candidate best_parameters(const Stream& s, int window_bits) {
       }
     }
   }
-  for (const auto& [tokens, keep] : {std::pair<size_t, size_t>{2500, 8}, {30000, 4}, {SIZE_MAX, 1}}) {
+  const auto best_of = [&](size_t tokens, size_t keep) {
     size_t least = SIZE_MAX - 1;
     for (Candidate& c : all) {
       c.errors = errors(c.parameters, s, tokens, keep > 1 ? least + least / 4 + 8 : least);
@@ -274,24 +274,26 @@ Candidate best_parameters(const Stream& s, int window_bits) {
     }
     std::stable_sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) { return a.errors < b.errors; });
     if (all.size() > keep) all.resize(keep);
-  }
-  // Where zlib is wrong so often that it was not zlib. (An error and the header of a block cost
-  // some bytes, and the search takes time, so a part of the stream decides.)
-  Candidate best = all[0];
-  if (best.errors > s.tokens.size() / 64 + 64) {
-    constexpr size_t kPart = 20000;
+  };
+  const size_t part = std::min<size_t>(s.tokens.size(), 30000);
+  best_of(2500, 8);
+  best_of(part, 4);
+  // Wrong so often, it was not zlib. (An error and the header of a block cost some bytes.)
+  const size_t zlib = all[0].errors;
+  if (zlib > part / 64 + 64) {
     const Parameters optimal{kOptimal, 9, 15, 9};
-    const size_t zlib = errors(best.parameters, s, kPart, SIZE_MAX - 1);
-    if (errors(optimal, s, kPart, zlib) + 32 * std::min(s.blocks.size(), zlib / 64) < zlib) best.parameters = optimal;
+    const size_t headers = 32 * std::min(s.blocks.size(), zlib / 64);
+    return errors(optimal, s, part, zlib) + headers < zlib ? optimal : all[0].parameters;
   }
-  return best;
+  best_of(SIZE_MAX, 1);
+  return all[0].parameters;
 }
 
 }  // namespace
 
 std::optional<std::vector<uint8_t>> describe(const Stream& s, int window_bits, size_t most) {
   if (s.size > most_size(s.bytes.size())) return {};
-  const Parameters p = best_parameters(s, window_bits).parameters;
+  const Parameters p = best_parameters(s, window_bits);
   std::vector<Correction> corrections;
   uint32_t gap = 0;
   compare(p, s, SIZE_MAX, [&](Token predicted, Token token) {
