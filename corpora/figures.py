@@ -5,6 +5,7 @@
     python corpora/figures.py speed LEVEL FILE BYTES  there and back, and peak memory
     python corpora/figures.py lanes FILE BYTES W N…   sizes with N lanes and a window of W tokens
     python corpora/figures.py exact FILE BYTES MODEL  one file by every variant and thread count
+    python corpora/figures.py pictures FOLDER…        image files taken apart and rebuilt: recipes
     python corpora/figures.py start FILE              seconds of the tool for 1 KB
     python corpora/figures.py llama GGUF FILE BYTES   tokens a second and core beside llama.cpp's
                                                       (pip install llama-cpp-python)
@@ -223,6 +224,41 @@ def exact(path: str, count: int, name: str) -> None:
         )
 
 
+def pictures(folders: list[str]) -> None:
+    """Every file that begins like an image: its recipe in bytes, plain and coded by byte models."""
+    from lmc.codecs import pictures
+    from lmc.kernels import _native
+
+    restored, total, coded = [], 0, 0
+    for path in sorted(p for folder in folders for p in Path(folder).rglob("*") if p.is_file()):
+        data = path.read_bytes()
+        geometry = pictures.geometry(data[:4096])
+        if geometry is None:
+            continue
+        began = time.perf_counter()
+        picture = pictures.take_apart(data, 1 << 26)
+        middle = time.perf_counter()
+        facts: dict[str, Any] = {"apart_s": round(middle - began, 2)}
+        if picture is not None:
+            again = pictures.rebuild(picture.format, picture.recipe, picture.samples)
+            facts["rebuild_s"] = round(time.perf_counter() - middle, 2)
+            facts["recipe"] = len(picture.recipe)
+            facts["coded"] = len(_native.encode_bytes(2, picture.recipe))
+            assert again == data
+            coded += facts["coded"]
+            total += len(data)
+        restored.append(picture is not None)
+        tell(
+            file=path.name,
+            bytes=len(data),
+            width=geometry.width,
+            height=geometry.height,
+            restored=restored[-1],
+            **facts,
+        )
+    tell(files=len(restored), restored=sum(restored), bytes=total, coded=coded)
+
+
 def start(path: str) -> None:
     for level, count in ((2, 1024), (9, 1024)):
         data = Path(path).read_bytes()[:count]
@@ -263,6 +299,8 @@ def main(arguments: list[str]) -> None:
             lanes(path, int(count), int(window), [int(n) for n in numbers])
         case ["exact", path, count, name]:
             exact(path, int(count), name)
+        case ["pictures", *folders]:
+            pictures(folders)
         case ["start", path]:
             start(path)
         case ["llama", gguf, path, count]:

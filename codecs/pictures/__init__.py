@@ -12,10 +12,19 @@ from numpy.typing import NDArray
 
 from lmc.codecs.pictures import base, bmp, png, pnm, tiff
 from lmc.codecs.pictures.base import Geometry, Odd, Picture
+from lmc.codecs.pictures.plain import encode_plain, encode_plain_file
 from lmc.errors import Corrupt
 from lmc.kernels import _native
 
-__all__ = ["Geometry", "Picture", "geometry", "rebuild", "take_apart"]
+__all__ = [
+    "Geometry",
+    "Picture",
+    "encode_plain",
+    "encode_plain_file",
+    "geometry",
+    "rebuild",
+    "take_apart",
+]
 
 
 class Format(Protocol):

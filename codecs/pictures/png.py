@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmc.codecs.pictures import base, zlib_stream
-from lmc.codecs.pictures.base import Geometry, Odd, Picture, Reader, Writer
+from lmc.codecs.pictures.base import Geometry, Odd, Picture, Reader, Samples, Writer
 from lmc.errors import Corrupt
 from lmc.kernels import _native
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
+PALETTE = 3
 COLOURS = {0: ("grey", 1), 2: ("rgb", 3), 3: ("palette", 1), 4: ("grey+alpha", 2), 6: ("rgba", 4)}
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 MOST_UNPACKED = 1 << 22  # bytes of a profile or a text
@@ -124,6 +125,35 @@ def rebuild(recipe: bytes, samples: NDArray[Any]) -> bytes:
     return b"".join(
         [MAGIC, *(_chunk(*c) for c in before), *parts, *(_chunk(*c) for c in after), tail]
     )
+
+
+def chunks(recipe: bytes) -> tuple[list[Chunk], list[Chunk]]:
+    """The chunks before and after the pixels of a PNG with this recipe."""
+    source = Reader(recipe)
+    return _read_chunks(source), _read_chunks(source)
+
+
+def write(
+    samples: Samples, depth: int, colour: int, before: list[Chunk], after: list[Chunk]
+) -> bytes:
+    """A PNG with a short recipe: usual filters, no interlacing, one chunk of pixels.
+
+    before, after: other chunks, without IHDR and IEND.
+    """
+    height, width, channels = samples.shape
+    rows = base.pack(samples, depth)
+    step = max(1, channels * depth // 8)
+    flat, row = rows.tobytes(), rows.shape[1]
+    # As libpng does: filters are of no use where pixels are indices or share a byte.
+    filters = bytes(height)
+    if colour != PALETTE and depth >= 8:
+        filters = _native.png_usual_filters(flat, height, row, step)
+    content = _native.png_filter(flat, filters, row, step)
+    stream = b"\x78\x9c" + _native.deflate_plain(content)
+    stream += _native.adler32(content).to_bytes(4, "big")
+    head = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([depth, colour, 0, 0, 0])
+    everything = [(b"IHDR", head), *before, (b"IDAT", stream), *after, (b"IEND", b"")]
+    return MAGIC + b"".join(_chunk(*c) for c in everything)
 
 
 def _split(data: bytes) -> tuple[list[Chunk], list[bytes], list[Chunk], bytes]:

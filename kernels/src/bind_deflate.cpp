@@ -41,6 +41,17 @@ py::bytes deflate(const py::bytes& recipe, const py::bytes& bytes) {
   return to_bytes(*stream);
 }
 
+py::bytes deflate_plain(const py::bytes& bytes) {
+  const std::string_view view = bytes;
+  if (view.size() >= size_t{1} << 31) throw py::value_error("too long for a stream");
+  std::vector<uint8_t> out;
+  {
+    py::gil_scoped_release unlock;
+    out = lmc::deflate::compress(pointer(view), view.size());
+  }
+  return to_bytes(out);
+}
+
 uint32_t crc32(const py::bytes& data) {
   static const std::array<uint32_t, 256> table = [] {
     std::array<uint32_t, 256> t{};
@@ -124,6 +135,7 @@ void bind_deflate(py::module_& m) {
         "bytes that it takes of `stream`; None if it is damaged or its recipe longer than `most`.");
   m.def("deflate", &deflate, py::arg("recipe"), py::arg("content"),
         "The stream that `inflate` made this recipe of. Raises Damaged.");
+  m.def("deflate_plain", &deflate_plain, py::arg("content"), "A deflate stream of content, with a short recipe.");
   m.def("crc32", &crc32, py::arg("data"), "CRC-32 as in PNG and gzip.");
   m.def("adler32", &adler32, py::arg("data"), "Adler-32 as in zlib (RFC 1950).");
   m.def("png_unfilter", &png_unfilter, py::arg("data"), py::arg("rows"), py::arg("width"), py::arg("step"),

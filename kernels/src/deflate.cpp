@@ -487,4 +487,25 @@ std::optional<std::vector<uint8_t>> rebuild(const uint8_t* recipe, size_t recipe
   }
 }
 
+std::vector<uint8_t> compress(const uint8_t* bytes, size_t size) {
+  const Parameters p{kFiltered, 6, 15, 8};
+  ZlibPredictor predictor(p, bytes, size);
+  BitWriter out;
+  std::vector<Token> tokens;
+  size_t at = 0;
+  do {
+    const size_t begin = at;
+    for (tokens.clear(); at < size && tokens.size() < (1u << (p.memory + 6)) - 1; at += tokens.back().length) {
+      tokens.push_back(predictor.predict());
+      predictor.take(tokens.back());
+    }
+    const Header header = zlib_header(tokens.data(), tokens.size(), bytes + begin);
+    out.put((at == size ? 1u : 0u) | kDynamic << 1u, 3);
+    write_header(out, header);
+    write_tokens(out, header.lengths, tokens.data(), tokens.size(), bytes + begin);
+  } while (at < size);
+  out.align(0);
+  return std::move(out.bytes);
+}
+
 }  // namespace lmc::deflate

@@ -60,4 +60,7 @@ std::optional<std::vector<uint8_t>> describe(const Stream& stream, int window_bi
 // The stream that has these bytes and this recipe; none if the recipe is damaged.
 std::optional<std::vector<uint8_t>> rebuild(const uint8_t* recipe, size_t recipe_size, const uint8_t* bytes, size_t size);
 
+// A stream of these bytes as zlib's level 6 for filtered content chooses it: its recipe is short.
+std::vector<uint8_t> compress(const uint8_t* bytes, size_t size);
+
 }  // namespace lmc::deflate

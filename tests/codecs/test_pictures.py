@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import struct
 import subprocess
@@ -476,6 +477,45 @@ def test_damaged_recipes(data: bytes) -> None:
 def test_beginnings(data: bytes) -> None:
     assert pictures.take_apart(data, MOST) is None
     assert pictures.geometry(data) is None
+
+
+# ---- pixels without their file ----
+
+
+@pytest.mark.parametrize(("colour", "depth"), COLOURS)
+def test_plain_pngs_keep_pixels_and_chunks(colour: int, depth: int) -> None:
+    samples = scene(37, 45, png.COLOURS[colour][1], depth)
+    extra = chunk(b"tEXt", b"Title\0a scene")
+    odd = taken(make_png(samples, depth, colour, True, random.Random(3), (9, 8, 9, 2), 99, extra))
+    plain = pictures.encode_plain(odd)
+    assert plain is not None
+    assert extra in plain
+    picture = taken(plain)
+    assert np.array_equal(picture.samples, samples)
+    assert picture.kind == odd.kind
+    assert len(picture.recipe) < 100 + 800 * (colour == 3)
+    assert pictures.encode_plain(taken(make_bmp(scene(3, 3, 3, 8), 24))) is None
+
+
+def test_plain_streams_are_deflate() -> None:
+    for content in (b"", b"a", CONTENT, bytes(100_000)):
+        assert zlib.decompress(_native.deflate_plain(content), -15) == content
+
+
+def test_plain_pngs_of_other_files() -> None:
+    image = pytest.importorskip("PIL.Image")
+    samples = scene(30, 40, 3, 8)
+    for name, options in (("WEBP", {"lossless": True}), ("TGA", {}), ("TIFF", {})):
+        out = io.BytesIO()
+        image.fromarray(samples).save(out, name, **options)
+        plain = pictures.encode_plain_file(out.getvalue())
+        assert plain is not None
+        assert np.array_equal(taken(plain).samples, samples)
+        pictures.encode_plain_file(out.getvalue()[:300])  # raises nothing
+    out = io.BytesIO()
+    image.fromarray(samples).save(out, "WEBP", quality=50)
+    assert pictures.encode_plain_file(out.getvalue()) is None
+    assert pictures.encode_plain_file(b"no image") is None
 
 
 def test_the_systems_zlib_is_not_used() -> None:
