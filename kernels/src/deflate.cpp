@@ -232,8 +232,9 @@ struct Candidate {
   size_t errors;
 };
 
-// Candidates are tried on a first part of the stream, the best on more, the best of these on all.
-Parameters best_parameters(const Stream& s, int window_bits) {
+// Candidates are tried on a first part of the stream, the best on more, the best of these on all. The
+// number of errors may be that of a part, but it is 0 only where it is that of all.
+Candidate best_parameters(const Stream& s, int window_bits) {
   constexpr Parameters kLikely[] = {
       {kFiltered, 9, 0, 0}, {kFiltered, 6, 0, 0}, {kDefault, 9, 0, 0},  {kDefault, 6, 0, 0},  {kFiltered, 7, 0, 0},
       {kFiltered, 8, 0, 0}, {kDefault, 7, 0, 0},  {kDefault, 8, 0, 0},  {kDefault, 1, 0, 0},  {kDefault, 2, 0, 0},
@@ -283,20 +284,22 @@ Parameters best_parameters(const Stream& s, int window_bits) {
   if (zlib > part / 64 + 64) {
     const Parameters optimal{kOptimal, 9, 15, 9};
     const size_t headers = 32 * std::min(s.blocks.size(), zlib / 64);
-    return errors(optimal, s, part, zlib) + headers < zlib ? optimal : all[0].parameters;
+    if (errors(optimal, s, part, zlib) + headers < zlib) all[0].parameters = optimal;
+    return all[0];
   }
   best_of(SIZE_MAX, 1);
-  return all[0].parameters;
+  return all[0];
 }
 
 }  // namespace
 
 std::optional<std::vector<uint8_t>> describe(const Stream& s, int window_bits, size_t most) {
   if (s.size > most_size(s.bytes.size())) return {};
-  const Parameters p = best_parameters(s, window_bits);
+  const Candidate best = best_parameters(s, window_bits);
+  const Parameters p = best.parameters;
   std::vector<Correction> corrections;
   uint32_t gap = 0;
-  compare(p, s, SIZE_MAX, [&](Token predicted, Token token) {
+  const auto correct = [&](Token predicted, Token token) {
     if (predicted == token) {
       ++gap;
     } else {
@@ -304,7 +307,8 @@ std::optional<std::vector<uint8_t>> describe(const Stream& s, int window_bits, s
       gap = 0;
     }
     return 2 * corrections.size() <= most;  // each takes 2 bytes or more
-  });
+  };
+  if (best.errors > 0) compare(p, s, SIZE_MAX, correct);
   if (2 * corrections.size() > most) return {};
 
   Out out;
