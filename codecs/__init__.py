@@ -22,6 +22,7 @@ BY_NUMBER = {
     5: ("primed-fast", "text"),
     6: ("primed-normal", "text"),
     7: ("primed-strong", "text"),
+    9: ("jpeg", "jpeg"),
 }
 
 

@@ -186,3 +186,19 @@ def mixer_replay(
     learn: bool = False,
 ) -> list[int]: ...
 def byte_code_length(data: bytes, profile: int) -> float: ...
+
+# ---- the JPEG codec (bind_jpeg.cpp) ----
+
+def jpeg_encode(
+    data: bytes,
+    bands: int = 1,
+    threads: int = 0,
+    progress: Callable[[int], object] | None = None,
+) -> tuple[bytes, list[bytes], int] | None: ...
+def jpeg_decode(
+    outside: bytes,
+    bands: Sequence[bytes],
+    size: int,
+    threads: int = 0,
+    progress: Callable[[int], object] | None = None,
+) -> bytes: ...

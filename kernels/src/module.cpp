@@ -9,4 +9,5 @@ PYBIND11_MODULE(_native, m) {
   bind_deflate(m);
   bind_text(m);
   bind_graphic(m);
+  bind_jpeg(m);
 }

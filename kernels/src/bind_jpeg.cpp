@@ -1,0 +1,182 @@
+// Python face of the JPEG codec: a file's outside and its coded bands, and back.
+#include <pybind11/functional.h>
+#include <pybind11/stl.h>
+
+#include <atomic>
+#include <mutex>
+#include <string_view>
+#include <tuple>
+#include <vector>
+
+#include "jpeg_file.hpp"
+#include "jpeg_model.hpp"
+#include "module.hpp"
+#include "rangecoder.hpp"
+#include "textframe.hpp"
+#include "threads.hpp"
+
+namespace py = pybind11;
+
+namespace {
+
+using lmc::jpeg::Band;
+using lmc::jpeg::Choices;
+using lmc::jpeg::File;
+using lmc::jpeg::Unknown;
+
+constexpr size_t kMaxSize = size_t{1} << 30;  // of a frame (FORMAT.md, section 3)
+constexpr size_t kMostBands = 256;
+
+struct Encoder {
+  lmc::RangeEncoder coder;
+  int operator()(int bit, uint32_t p) {
+    coder.encode(bit, p);
+    return bit;
+  }
+};
+
+struct Decoder {
+  lmc::RangeDecoder coder;
+  int operator()(int, uint32_t p) {
+    const int bit = coder.decode(p);
+    if (coder.damaged()) throw lmc::Damaged("the coded bits lead nowhere");
+    return bit;
+  }
+};
+
+// Codes the bands of a file on a pool of threads. Only the caller's tells Python how far the work is,
+// and lets it stop the work; whatever goes wrong in one band stops the others.
+class Bands {
+ public:
+  Bands(File& file, int bands, size_t size, const py::object& progress)
+      : file_(file), bands_(bands), size_(size), progress_(progress) {
+    for (const auto& c : file.headers.components) blocks_ += static_cast<uint64_t>(c.width) * static_cast<uint64_t>(c.height);
+  }
+
+  // bits(i): the coder of a band.
+  template <class BitsOf>
+  void run(int threads, bool decode, BitsOf&& bits) {
+    lmc::Pool pool(threads <= 0 ? 0 : std::min(threads, bands_));
+    pool.run(bands_, [&](int i, int worker) {
+      try {
+        const int rows = file_.headers.mcu_rows;
+        auto& coder = bits(static_cast<size_t>(i));
+        Band<std::decay_t<decltype(coder)>> band(file_.headers, file_.planes, decode, coder);
+        band.code(rows * i / bands_, rows * (i + 1) / bands_, [&](int blocks) { tell(blocks, worker == 0); });
+      } catch (...) {
+        stop_ = true;
+        throw;
+      }
+    });
+  }
+
+ private:
+  void tell(int blocks, bool aloud) {
+    if (stop_) throw Unknown("another band failed");
+    const uint64_t done = done_ += static_cast<uint64_t>(blocks);
+    if (!aloud) return;
+    py::gil_scoped_acquire lock;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    if (!progress_.is_none()) progress_(static_cast<uint64_t>(static_cast<double>(size_) * static_cast<double>(done) / static_cast<double>(blocks_)));
+  }
+
+  File& file_;
+  const int bands_;
+  const size_t size_;
+  const py::object& progress_;
+  uint64_t blocks_ = 0;
+  std::atomic<uint64_t> done_{0};
+  std::atomic<bool> stop_{false};
+};
+
+py::bytes to_bytes(const std::vector<uint8_t>& out) {
+  return {reinterpret_cast<const char*>(out.data()), out.size()};
+}
+
+bool rebuilds(const File& file, const std::vector<uint8_t>& outside, std::string_view data) {
+  try {
+    File again = lmc::jpeg::from_bytes(outside.data(), outside.size(), data.size());
+    again.planes = file.planes;
+    const std::vector<uint8_t> out = lmc::jpeg::put_together(again, data.size());
+    return std::memcmp(out.data(), data.data(), data.size()) == 0;
+  } catch (const Unknown&) {
+    return false;
+  }
+}
+
+// (what lies outside of the scans, the bands, bytes of memory to decode), or None.
+py::object encode(const py::bytes& content, int bands, int threads, const py::object& progress) {
+  const std::string_view data = content;
+  if (data.size() > kMaxSize) throw py::value_error("too long for a frame");
+  File file;
+  std::vector<uint8_t> outside;
+  std::vector<Encoder> coders;
+  {
+    py::gil_scoped_release unlock;
+    bool known = false;
+    try {
+      file = lmc::jpeg::take_apart(reinterpret_cast<const uint8_t*>(data.data()), data.size());
+      // Most files end their runs where libjpeg does; then these are not kept.
+      const auto runs = std::move(file.choices.runs);
+      file.choices.runs.clear();
+      outside = lmc::jpeg::to_bytes(file);
+      known = rebuilds(file, outside, data);
+      if (!known && file.headers.progressive) {
+        file.choices.runs = runs;
+        outside = lmc::jpeg::to_bytes(file);
+        known = rebuilds(file, outside, data);
+      }
+    } catch (const Unknown&) {
+    }
+    if (known) {
+      coders.resize(static_cast<size_t>(std::max(1, std::min(bands, std::min(file.headers.mcu_rows, 256)))));
+      Bands(file, static_cast<int>(coders.size()), data.size(), progress).run(threads, false, [&](size_t i) -> Encoder& {
+        return coders[i];
+      });
+    }
+  }
+  if (coders.empty()) return py::none();
+  std::vector<py::bytes> out;
+  for (Encoder& coder : coders) out.push_back(to_bytes(std::move(coder.coder).bytes()));
+  return py::make_tuple(to_bytes(outside), out, lmc::jpeg::kModelBytes + file.blocks() * 128 + 4 * outside.size());
+}
+
+py::bytes decode(const py::bytes& outside, const std::vector<py::bytes>& bands, size_t size, int threads,
+                 const py::object& progress) {
+  if (size == 0 || size > kMaxSize || bands.empty() || bands.size() > kMostBands) {
+    throw py::value_error("no such frame");
+  }
+  const std::string_view first = outside;
+  std::vector<Decoder> coders;
+  for (const py::bytes& band : bands) {
+    const std::string_view view = band;
+    coders.push_back({{reinterpret_cast<const uint8_t*>(view.data()), view.size()}});
+  }
+  std::vector<uint8_t> out;
+  {
+    py::gil_scoped_release unlock;
+    try {
+      File file = lmc::jpeg::from_bytes(reinterpret_cast<const uint8_t*>(first.data()), first.size(), size);
+      if (coders.size() > static_cast<size_t>(file.headers.mcu_rows)) throw Unknown("more bands than rows");
+      Bands(file, static_cast<int>(coders.size()), size, progress).run(threads, true, [&](size_t i) -> Decoder& {
+        return coders[i];
+      });
+      out = lmc::jpeg::put_together(file, size);
+    } catch (const Unknown& error) {
+      throw lmc::Damaged(error.what());
+    }
+  }
+  return to_bytes(out);
+}
+
+}  // namespace
+
+void bind_jpeg(py::module_& m) {
+  m.def("jpeg_encode", &encode, py::arg("data"), py::arg("bands") = 1, py::arg("threads") = 0,
+        py::arg("progress") = py::none(),
+        "A JPEG file as (the bytes outside of its scans, one payload for each band, bytes of memory\n"
+        "that decoding takes), or None where it is none that can be rebuilt bit for bit.");
+  m.def("jpeg_decode", &decode, py::arg("outside"), py::arg("bands"), py::arg("size"), py::arg("threads") = 0,
+        py::arg("progress") = py::none(),
+        "The file of `size` bytes that jpeg_encode took apart. Raises Damaged.");
+}
