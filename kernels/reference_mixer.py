@@ -334,8 +334,10 @@ class ProbabilityMap:
 class Mixer:
     """Sets of weight vectors and a final mixer."""
 
-    def __init__(self, sets: int, first: list[int], shifts: tuple[int, int]) -> None:
-        self.sets, self.first, self.shifts = sets, first, shifts
+    def __init__(
+        self, sets: int, first: list[int], shifts: tuple[int, int], shift: int = 10
+    ) -> None:
+        self.sets, self.first, self.shifts, self.shift = sets, first, shifts, shift
         self.weights: dict[tuple[int, int], list[int]] = {}
         self.counts: dict[tuple[int, int], int] = {}
         self.finals: dict[int, list[int]] = {}
@@ -382,7 +384,7 @@ class Mixer:
             miss = target - (squash24(self.logits[s]) >> 8)
             if abs(miss) < 256:
                 continue
-            gain = miss * RATE[n] >> (last if s == self.sets - 1 else 10)
+            gain = miss * RATE[n] >> (last if s == self.sets - 1 else self.shift)
             w = self.w[s]
             for i, x in enumerate(self.x):
                 moved = w[i] + ((x * gain + (1 << 13)) >> 14)

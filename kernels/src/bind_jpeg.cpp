@@ -61,7 +61,7 @@ class Bands {
       try {
         const int rows = file_.headers.mcu_rows;
         auto& coder = bits(static_cast<size_t>(i));
-        Band<std::decay_t<decltype(coder)>> band(file_.headers, file_.planes, decode, coder);
+        Band<std::decay_t<decltype(coder)>> band(file_.headers, file_.planes, decode, lmc::jpeg::log2_lines(size_, bands_), coder);
         band.code(rows * i / bands_, rows * (i + 1) / bands_, [&](int blocks) { tell(blocks, worker == 0); });
       } catch (...) {
         stop_ = true;
@@ -138,7 +138,9 @@ py::object encode(const py::bytes& content, int bands, int threads, const py::ob
   if (coders.empty()) return py::none();
   std::vector<py::bytes> out;
   for (Encoder& coder : coders) out.push_back(to_bytes(std::move(coder.coder).bytes()));
-  return py::make_tuple(to_bytes(outside), out, lmc::jpeg::kModelBytes + file.blocks() * 128 + 4 * outside.size());
+  const int lines = lmc::jpeg::log2_lines(data.size(), static_cast<int>(out.size()));
+  const uint64_t memory = lmc::jpeg::Decisions::bytes(lines) + file.blocks() * 130 + 4 * outside.size() + 2 * data.size();
+  return py::make_tuple(to_bytes(outside), out, memory);
 }
 
 py::bytes decode(const py::bytes& outside, const std::vector<py::bytes>& bands, size_t size, int threads,
@@ -169,6 +171,25 @@ py::bytes decode(const py::bytes& outside, const std::vector<py::bytes>& bands, 
   return to_bytes(out);
 }
 
+// Of each component: (h, v, width and height in blocks, steps by place, coefficients row by row).
+using Blocks = std::tuple<int, int, int, int, std::vector<int>, std::vector<int>>;
+
+std::vector<Blocks> blocks(const py::bytes& content) {
+  const std::string_view data = content;
+  const File file = lmc::jpeg::take_apart(reinterpret_cast<const uint8_t*>(data.data()), data.size());
+  std::vector<Blocks> out;
+  for (size_t i = 0; i < file.planes.size(); ++i) {
+    const lmc::jpeg::Component& c = file.headers.components[i];
+    std::vector<int> all;
+    for (int y = 0; y < c.height; ++y) {
+      const int16_t* row = file.planes[i].block(0, y);
+      all.insert(all.end(), row, row + static_cast<size_t>(c.width) * 64);
+    }
+    out.emplace_back(c.h, c.v, c.width, c.height, std::vector<int>(c.quant.begin(), c.quant.end()), std::move(all));
+  }
+  return out;
+}
+
 }  // namespace
 
 void bind_jpeg(py::module_& m) {
@@ -179,4 +200,7 @@ void bind_jpeg(py::module_& m) {
   m.def("jpeg_decode", &decode, py::arg("outside"), py::arg("bands"), py::arg("size"), py::arg("threads") = 0,
         py::arg("progress") = py::none(),
         "The file of `size` bytes that jpeg_encode took apart. Raises Damaged.");
+  m.def("jpeg_blocks", &blocks, py::arg("data"),
+        "Of each component of a JPEG file: (h, v, width and height in blocks, steps by place,\n"
+        "coefficients by row, block and place); for tests. RuntimeError where it is none that is known.");
 }

@@ -46,7 +46,6 @@ struct File {
 inline File take_apart(const uint8_t* data, size_t size) {
   File f;
   size_t at = 0, from = 0;
-  std::vector<uint8_t> out;
   while (f.headers.next_scan(data, size, at)) {
     if (f.planes.empty()) {
       f.shape(size);
@@ -61,6 +60,8 @@ inline File take_apart(const uint8_t* data, size_t size) {
   }
   f.outside.insert(f.outside.end(), data + from, data + size);
   f.headers.finish();
+  for (const Plane& plane : f.planes)
+    if (!plane.in_range()) throw Unknown("a coefficient out of range");
   return f;
 }
 

@@ -1,11 +1,13 @@
-// The coefficient model of JPEG frames: binary decisions, each mixed from adaptive probabilities
-// under many contexts. Integers only; ARITHMETIC.md ("JPEG coefficients") defines every step and
-// kernels/reference_jpeg.py is equal.
+// The coefficient model of JPEG frames. Integers only; ARITHMETIC.md ("JPEG coefficients") defines
+// every step and kernels/reference_jpeg.py is equal.
 //
-// Sources: the order of a block and the prediction of its edges are those of Lepton (D. R. Horn et
-// al., "The design, implementation, and deployment of a system to transparently compress hundreds of
-// petabytes of image files for a file-storage service", NSDI 2017), the prediction is by
-// R. Lakhani (2007); the mixing is that of the byte models.
+// A block is coded in the order of Lepton: how many inner coefficients (both frequencies above zero)
+// are not zero, and their values; the same for the first row, then the first column; then DC. So the
+// edges are known from the neighbours' samples and all that is inside, and DC from everything else.
+//
+// Sources: D. R. Horn et al., "The design, implementation, and deployment of a system to
+// transparently compress hundreds of petabytes of image files for a file-storage service", NSDI 2017;
+// the prediction of edges is by R. Lakhani (US patent application 2007/0154106, as told there).
 #pragma once
 #include <algorithm>
 #include <cstddef>
@@ -15,32 +17,30 @@
 #include <vector>
 
 #include "dispatch.hpp"
+#include "jpeg_decisions.hpp"
 #include "jpeg_scan.hpp"
-#include "mixer_contexts.hpp"
-#include "mixer_counters.hpp"
-#include "mixer_sse.hpp"
-#include "mixer_tables.hpp"
-#include "mixer_weights.hpp"
 
 namespace lmc::jpeg {
 
-using mixer::Adaptive;
+// Two lines of probabilities for each byte of a band's part of the file, within limits: log2 of their number.
+inline int log2_lines(uint64_t size, int bands) {
+  int log2 = 16;
+  while (log2 < 21 && (static_cast<uint64_t>(bands) << log2) < 2 * size) ++log2;
+  return log2;
+}
 
-// Bytes that the model of a band takes at most, beside the coefficients.
-constexpr uint64_t kModelBytes = uint64_t{64} << 20;
-
-// 1024 sqrt(2) cos(u pi / 16), but 1024 at u = 0: what a coefficient adds to the first sample of a line.
+// What a coefficient of frequency u adds to the first sample of a line: 1024 sqrt(2) cos(u pi / 16), but 1024 at 0.
 constexpr int kEdge[8] = {1024, 1420, 1338, 1204, 1024, 805, 554, 283};
-// The same at the line's end, half a sample further out.
+// The same half a sample further out, at the border.
 constexpr int kBorder[8] = {1024, 1448, 1448, 1448, 1448, 1448, 1448, 1448};
 // 2048 cos(u (2x + 1) pi / 16), but 1448 at u = 0, by [x][u].
 constexpr int kCosine[8][8] = {
-    {1448, 2009, 1892, 1703, 1448, 1138, 784, 400},    {1448, 1703, 784, -400, -1448, -2009, -1892, -1138},
-    {1448, 1138, -784, -2009, -1448, 400, 1892, 1703}, {1448, 400, -1892, -1138, 1448, 1703, -784, -2009},
+    {1448, 2009, 1892, 1703, 1448, 1138, 784, 400},     {1448, 1703, 784, -400, -1448, -2009, -1892, -1138},
+    {1448, 1138, -784, -2009, -1448, 400, 1892, 1703},  {1448, 400, -1892, -1138, 1448, 1703, -784, -2009},
     {1448, -400, -1892, 1138, 1448, -1703, -784, 2009}, {1448, -1138, -784, 2009, -1448, -400, 1892, -1703},
-    {1448, -1703, 784, 400, -1448, 2009, -1892, 1138}, {1448, -2009, 1892, -1703, 1448, -1138, 784, -400}};
+    {1448, -1703, 784, 400, -1448, 2009, -1892, 1138},  {1448, -2009, 1892, -1703, 1448, -1138, 784, -400}};
 
-// Places of the coefficients of both frequencies above zero, in the order of the scans.
+// Places of the inner coefficients, in the order of the scans.
 struct Inner {
   uint8_t place[49];
   constexpr Inner() : place{} {
@@ -51,230 +51,212 @@ struct Inner {
 };
 constexpr Inner kInner;
 
-inline int bit_width(uint32_t v) { return v == 0 ? 0 : 32 - __builtin_clz(v); }
+constexpr int16_t kNoBlock[64] = {};
+
 // 0, 1, 2, 3, then two steps for each doubling.
-inline uint32_t steps(uint32_t v) {
-  if (v < 4) return v;
-  const int n = bit_width(v);
-  return static_cast<uint32_t>(2 * n) + (v >> (n - 2) & 1) - 2;
+inline int steps(int64_t v) {
+  if (v < 4) return static_cast<int>(v);
+  const int n = 64 - __builtin_clzll(static_cast<uint64_t>(v));
+  return 2 * n + static_cast<int>(v >> (n - 2) & 1) - 2;
 }
-inline uint32_t cap(int v, int most) { return static_cast<uint32_t>(v < most ? v : most); }
+inline int sign_of(int64_t v) { return (v > 0) - (v < 0); }
+// 0, 1 or 2: two signs differ, one is missing, they agree.
+inline int agree(int a, int b) { return 1 + a * b; }
+inline int cap(int v, int most) { return v < most ? v : most; }
+// v / unit, rounded, halves away from zero.
+inline int64_t nearest(int64_t v, int64_t unit) {
+  const int64_t n = (2 * std::llabs(v) + unit) / (2 * unit);
+  return v < 0 ? -n : n;
+}
 
 // What later blocks need of a block that is coded.
 struct Trace {
   int32_t right[8], right_border[8];    // its last column, and the border behind, by vertical frequency
   int32_t bottom[8], bottom_border[8];  // its last row, and the border below, by horizontal frequency
   int16_t columns[2][8], rows[2][8];    // samples of its two last columns and rows, outermost first
-  int16_t error;                        // of the predicted DC
-  uint8_t inner, across, down;          // coefficients that are not zero: inner, in the first row, in the first column
+  int16_t error;                        // of its predicted DC
+  uint8_t inner, row, column;           // numbers of coefficients that are not zero
   bool there;
 };
 
-class Decisions {
- public:
-  static constexpr int kVoices = 24, kInputs = 2 * kVoices, kSets = 4, kLines = 19;
-  static constexpr size_t kNodes = 16;  // of a line
-
-  explicit Decisions(bool avx2)
-      : t_(mixer::tables()), avx2_(avx2), lines_(kNodes << kLines), mixer_(set_sizes().data(), first().data(), 256),
-        refine_{mixer::ProbabilityMap(t_, 4096, 255), mixer::ProbabilityMap(t_, 65536, 255)} {
-    lines_.fill({1u << 31});
-    for (int i = 0; i < kVoices; ++i) limits_[i] = 127;
-  }
-
-  // Contexts of the voices of the next symbol; sign: what each expects of its sign (-1, 0, 1).
-  uint64_t context[kVoices];
-  int sign[kVoices];
-
-  void begin() {
-    for (int i = 0; i < kVoices; ++i) {
-      hash_[i] = mixer::hash64(context[i] * 32 + static_cast<uint64_t>(i));
-    }
-    find(hash_);
-  }
-  // Goes to other lines, for the decisions behind the first ones of a symbol.
-  void move(uint32_t part) {
-    uint32_t other[kVoices];
-    for (int i = 0; i < kVoices; ++i) {
-      uint32_t h = (hash_[i] + part * 0x9E3779B1u) * 0x85EBCA6Bu;
-      h ^= h >> 15;
-      other[i] = h * 0x9E3779B1u;
-    }
-    find(other);
-  }
-  // The sign is known: voices that expected the other one turn to the line beside theirs.
-  void turn(int s) {
-    for (int i = 0; i < kVoices; ++i)
-      if (sign[i] * s < 0) {
-        hash_[i] ^= uint32_t{1} << (32 - kLines);
-        line_[i] = &lines_[(place_[i] ^ 1) * kNodes];
-      }
-  }
-
-  // Codes a decision. selected: vectors of the sets; refined: contexts of the two maps.
-  template <typename Bits>
-  int code(Bits& bits, int known, int node, bool is_sign, const int* selected, int final_context,
-           const uint32_t* refined) {
-    const uint32_t* at[kVoices];
-    uint32_t flip[kVoices];
-    for (int i = 0; i < kVoices; ++i) {
-      at[i] = &line_[i][node].value;
-      flip[i] = is_sign && sign[i] < 0 ? ~1023u : 0;
-    }
-    mixer_.select(selected, final_context);
-    refine_[0].prefetch(refined[0]);
-    refine_[1].prefetch(refined[1]);
-    (avx2_ ? mixer::inputs_avx2<kVoices> : mixer::inputs_scalar<kVoices>)(t_, at, flip, values_, x_);
-    const int32_t logit = mixer_.predict(avx2_, x_);
-    const uint32_t p = mixer::squash24(t_, logit);
-    const uint32_t a = refine_[0].refine(refined[0], logit), b = refine_[1].refine(refined[1], logit);
-    const uint32_t r = (2 * p + a + b + 2) >> 2;
-    const int bit = bits(known, r < 16 ? 16 : r > (1u << 24) - 16 ? (1u << 24) - 16 : r);
-    mixer_.update(avx2_, t_, x_, bit);
-    refine_[0].update(t_, bit);
-    refine_[1].update(t_, bit);
-    (avx2_ ? mixer::learn_avx2<kVoices> : mixer::learn_scalar<kVoices>)(t_, values_, limits_, bit);
-    for (int i = 0; i < kVoices; ++i) line_[i][node].value = values_[i] ^ flip[i];
-    return bit;
-  }
-
-  static constexpr int kSetSizes[kSets] = {4096, 2048, 2048, 256};
-
- private:
-  void find(const uint32_t* hashes) {
-    for (int i = 0; i < kVoices; ++i) {
-      place_[i] = hashes[i] >> (32 - kLines);
-      line_[i] = &lines_[place_[i] * kNodes];
-      __builtin_prefetch(line_[i]);
-    }
-  }
-
-  static std::vector<int> set_sizes() { return {kSetSizes, kSetSizes + kSets}; }
-  static std::vector<int32_t> first() {
-    std::vector<int32_t> w(kInputs, 0);
-    for (size_t i = 0; i < kVoices; ++i) w[i] = 10000;
-    return w;
-  }
-
-  const mixer::Tables& t_;
-  const bool avx2_;
-  Buffer<Adaptive> lines_;
-  mixer::Mixer<kSets, kInputs, 21, 10> mixer_;
-  mixer::ProbabilityMap refine_[2];
-  alignas(32) uint32_t values_[kVoices];
-  alignas(32) uint32_t limits_[kVoices];
-  alignas(32) int16_t x_[kInputs] = {};
-  uint32_t hash_[kVoices] = {};
-  Adaptive* line_[kVoices] = {};
-  size_t place_[kVoices] = {};
-};
-
-// Codes the blocks of a band: rows from `begin` to `end` of MCUs, component after component.
+// Codes the blocks of a band. bits(known, p) codes a bit with probability p of a one and returns it, as
+// in code_bytes of mixer.hpp; decoding, `known` means nothing.
 template <typename Bits>
 class Band {
  public:
-  Band(const Headers& headers, std::vector<Plane>& planes, bool decode, Bits& bits, bool avx2 = use_avx2())
-      : headers_(headers), planes_(planes), decode_(decode), bits_(bits), d_(avx2) {}
+  Band(const Headers& headers, std::vector<Plane>& planes, bool decode, int log2_lines, Bits& bits,
+       bool avx2 = use_avx2())
+      : headers_(headers), planes_(planes), decode_(decode), bits_(bits), decisions_(log2_lines, avx2) {}
 
+  // The rows of MCUs from begin to end, component after component; report(blocks) follows each row of
+  // blocks. Throws Unknown.
   template <typename Report>
   void code(int begin, int end, Report&& report) {
-    for (size_t c = 0; c < headers_.components.size(); ++c) {
-      c_ = &headers_.components[c];
-      plane_ = &planes_[c];
-      which_ = static_cast<int>(c);
-      const int first = std::min(c_->height, begin * c_->v), last = std::min(c_->height, end * c_->v);
-      for (size_t k = 0; k < 64; ++k) step_[k] = c_->quant[k];
-      above_.assign(static_cast<size_t>(c_->width) + 2, Trace{});
-      now_.assign(static_cast<size_t>(c_->width) + 2, Trace{});
+    for (size_t i = 0; i < headers_.components.size(); ++i) {
+      component_ = &headers_.components[i];
+      plane_ = &planes_[i];
+      number_ = static_cast<int>(i);
+      const int width = component_->width;
+      const int first = std::min(component_->height, begin * component_->v);
+      const int last = std::min(component_->height, end * component_->v);
+      for (size_t k = 0; k < 64; ++k) step_[k] = component_->quant[k];
+      above_.assign(static_cast<size_t>(width) + 2, Trace{});
+      now_.assign(static_cast<size_t>(width) + 2, Trace{});
       std::swap(errors_, errors_before_);
       errors_.clear();
       for (int y = first; y < last; ++y) {
         if (decode_) plane_->make_row(y);
-        now_[0] = Trace{};
-        for (int x = 0; x < c_->width; ++x) {
-          set_neighbours(x, y, first);
+        for (int x = 0; x < width; ++x) {
+          look_around(x, y, first);
           block();
         }
         std::swap(above_, now_);
-        report(c_->width);
+        report(width);
       }
     }
   }
 
  private:
-  enum Kind { kCount, kInnerKind, kEdgeKind, kDc };
+  enum Kind { kInnerCount, kInnerValue, kEdgeCount, kEdgeValue, kDc };
 
-  void set_neighbours(int x, int y, int first) {
-    const bool top = y == first;
+  // ---- the neighbourhood ------------------------------------------------------------------------------
+
+  // first: the component's first row in this band.
+  void look_around(int x, int y, int first) {
+    const bool up = y > first, more = x + 1 < component_->width;
     block_ = plane_->block(x, y);
-    w_ = x > 0 ? plane_->block(x - 1, y) : kNone;
-    n_ = top ? kNone : plane_->block(x, y - 1);
-    nw_ = x > 0 && !top ? plane_->block(x - 1, y - 1) : kNone;
-    ne_ = !top && x + 1 < c_->width ? plane_->block(x + 1, y - 1) : kNone;
-    ww_ = x > 1 ? plane_->block(x - 2, y) : kNone;
-    nn_ = y > first + 1 ? plane_->block(x, y - 2) : kNone;
-    west_ = &now_[static_cast<size_t>(x)];
-    north_ = &above_[static_cast<size_t>(x) + 1];
-    here_ = &now_[static_cast<size_t>(x) + 1];
-    // Blocks of components that are coded already, at the same place.
-    ref_ = kNone;
-    luma_ = kNone;
+    w_ = x > 0 ? plane_->block(x - 1, y) : kNoBlock;
+    ww_ = x > 1 ? plane_->block(x - 2, y) : kNoBlock;
+    n_ = up ? plane_->block(x, y - 1) : kNoBlock;
+    nn_ = y > first + 1 ? plane_->block(x, y - 2) : kNoBlock;
+    nw_ = up && x > 0 ? plane_->block(x - 1, y - 1) : kNoBlock;
+    ne_ = up && more ? plane_->block(x + 1, y - 1) : kNoBlock;
+    const size_t at = static_cast<size_t>(x) + 1;
+    west_ = &now_[at - 1];
+    here_ = &now_[at];
+    north_ = &above_[at];
+    north_west_ = &above_[at - 1];
+    north_east_ = &above_[at + 1];
+    other_ = luma_ = kNoBlock;
     beside_ = false;
-    if (which_ > 0) {
-      const Component& l = headers_.components[0];
-      const int lx = std::min(x * l.h / c_->h, l.width - 1), ly = std::min(y * l.v / c_->v, l.height - 1);
-      const Plane& plane = planes_[0];
-      if (ly >= 0) {
-        luma_ = plane.block(lx, ly);
-        const int mx = std::min(lx + (l.h > c_->h), l.width - 1), my = std::min(ly + (l.v > c_->v), l.height - 1);
-        const int16_t* four[4] = {luma_, plane.block(mx, ly), plane.block(lx, my), plane.block(mx, my)};
-        for (int k = 0; k < 64; ++k) {
-          int sum = 0;
-          for (const int16_t* b : four) sum += std::abs(int{b[k]});
-          energy_[k] = sum;
-        }
-      }
-      const Component& p = headers_.components[static_cast<size_t>(which_) - 1];
-      if (which_ > 1 && p.width == c_->width && p.height == c_->height) {
-        ref_ = planes_[static_cast<size_t>(which_) - 1].block(x, y);
-        beside_ = true;
-      } else if (l.h == c_->h && l.v == c_->v) {
-        ref_ = luma_;
-      }
+    std::memset(energy_, 0, sizeof energy_);
+    if (number_ == 0) return;
+    // The first component's block at this place, or the four that may cover it.
+    const Component &c = *component_, &l = headers_.components[0], &p = headers_.components[static_cast<size_t>(number_) - 1];
+    const int lx = std::min(x * l.h / c.h, l.width - 1), ly = std::min(y * l.v / c.v, l.height - 1);
+    const int mx = std::min(lx + (l.h > c.h), l.width - 1), my = std::min(ly + (l.v > c.v), l.height - 1);
+    const Plane& luma = planes_[0];
+    luma_ = luma.block(lx, ly);
+    for (const int16_t* b : {luma_, luma.block(mx, ly), luma.block(lx, my), luma.block(mx, my)})
+      for (int k = 0; k < 64; ++k) energy_[k] += std::abs(int{b[k]});
+    if (number_ > 1 && p.width == c.width && p.height == c.height) {
+      other_ = planes_[static_cast<size_t>(number_) - 1].block(x, y);
+      beside_ = true;
+    } else if (l.h == c.h && l.v == c.v) {
+      other_ = luma_;
     }
   }
 
-  // ---- a block --------------------------------------------------------------------------------
+  static int magnitude(const int16_t* b, int place) { return std::abs(int{b[place]}); }
+  static int inner_count(const int16_t* b) {
+    int n = 0;
+    for (int place : kInner.place) n += b[place] != 0;
+    return n;
+  }
+  template <typename T>
+  static int edge_count(const T* b, int stride) {
+    int n = 0;
+    for (int i = 1; i < 8; ++i) n += b[i * stride] != 0;
+    return n;
+  }
+  // The magnitudes of three neighbours, in 32nds.
+  int weighted(int place) const {
+    if (!north_->there || !west_->there) return 32 * (magnitude(w_, place) + magnitude(n_, place));
+    return 13 * (magnitude(w_, place) + magnitude(n_, place)) + 6 * magnitude(nw_, place);
+  }
+
+  // ---- symbols ----------------------------------------------------------------------------------------
+
+  void start(Kind kind, int place) {
+    kind_ = kind;
+    voice_ = 0;
+    base_ = static_cast<uint64_t>((number_ * 8 + kind) * 64 + place) * Decisions::kVoices;
+  }
+  // The next voice: up to four numbers below 1024 are its context.
+  void voice(int sign, int a = 0, int b = 0, int c = 0, int d = 0) {
+    const uint64_t number = static_cast<uint64_t>(voice_);
+    const uint64_t fields = ((static_cast<uint64_t>(a) << 10 | static_cast<uint64_t>(b)) << 10 | static_cast<uint64_t>(c)) << 10 |
+                            static_cast<uint64_t>(d);
+    decisions_.set(voice_++, (base_ + number) << 40 | fields, sign);
+  }
+
+  // A number of `width` bits, the highest first. row: which number it is and what it depends on most,
+  // 0 to 51; guess: what it is expected to be, 0 to 65.
+  int count(int width, int known, int row, int guess) {
+    decisions_.begin();
+    int v = 1, node = 1;
+    for (int done = 0; done < width; ++done) {
+      if (done == 3) {
+        decisions_.move(static_cast<uint32_t>(v));
+        node = 1;
+      }
+      const int selected[] = {4096 + row * 64 + v, 1792 + number_ * 64 + v, 2048 + guess * 8 + done, kind_ * 16 + done};
+      const int bit = decisions_.code(bits_, known >> (width - 1 - done) & 1, node - 1, selected, 50688 + guess * 64 + v);
+      v = v * 2 + bit;
+      node = node * 2 + bit;
+    }
+    return v - (1 << width);
+  }
+
+  // A value: is it zero, its sign, the width of its magnitude, the bits below the highest. s1 (0 to 111)
+  // and s2 (0 to 126) select vectors, s3 (0 to 3167) a context of the second map.
+  int value(int known, int place, int s1, int s2, int s3) {
+    decisions_.begin();
+    const auto decide = [&](int bit, int node, int part, bool is_sign = false) {
+      const int selected[] = {(number_ * 64 + place) * 16 + part, s1 * 16 + part, s2 * 16 + part, kind_ * 16 + part};
+      return decisions_.code(bits_, bit, node, selected, s3 * 16 + part, is_sign);
+    };
+    const int size = std::abs(known), width = size == 0 ? 0 : 32 - __builtin_clz(static_cast<unsigned>(size));
+    if (decide(size == 0, 0, 0)) return 0;
+    const int negative = decide(known < 0, 1, 1, true);
+    decisions_.turn(negative ? -1 : 1);
+    int n = 1;
+    while (n < kWidest && decide(width > n, 1 + cap(n, 7), 1 + cap(n, 7))) ++n;
+    int m = 1;
+    for (int left = n - 2; left >= 0; --left) {
+      const int done = n - 2 - left;
+      // Three bits are told apart by those above them, further ones only by their place.
+      if (done > 0) decisions_.move(static_cast<uint32_t>(n * 64 + (done < 4 ? m : 32 + left)));
+      m = m * 2 + decide(size >> left & 1, done > 0 ? 0 : 9 + cap(n - 2, 5), 9 + cap(done, 6));
+    }
+    return negative ? -m : m;
+  }
+  static constexpr int kWidest = 12;  // bits of a magnitude: DC and its prediction are within +-2047
+
+  // ---- a block ----------------------------------------------------------------------------------------
 
   void block() {
-    std::memset(dequantised_, 0, sizeof dequantised_);
     for (int i = 0; i < 8; ++i) {
-      down_[i] = west_->there ? west_->right[i] : 0;
-      down_border_[i] = west_->there ? west_->right_border[i] : 0;
-      across_[i] = north_->there ? north_->bottom[i] : 0;
-      across_border_[i] = north_->there ? north_->bottom_border[i] : 0;
+      down_[i] = west_->right[i];
+      down_border_[i] = west_->right_border[i];
+      across_[i] = north_->bottom[i];
+      across_border_[i] = north_->bottom_border[i];
     }
+    std::memset(dequantised_, 0, sizeof dequantised_);
     *here_ = Trace{};
     inner();
     edge(false);
     edge(true);
     dc();
-    finish();
+    leave();
   }
 
-  int at(const int16_t* b, int place) const { return std::abs(int{b[place]}); }
-
-  uint32_t weighted(int place) const {
-    if (north_->there && west_->there)
-      return static_cast<uint32_t>(13 * (at(w_, place) + at(n_, place)) + 6 * at(nw_, place));
-    return static_cast<uint32_t>(32 * (at(w_, place) + at(n_, place)));
-  }
-
-  // Takes a coefficient that is coded into all sums.
+  // Takes a coefficient that is known now into what the borders lack.
   void take(int place, int value) {
+    if (value == 0) return;
+    if (decode_) block_[place] = static_cast<int16_t>(value);
     const int u = place % 8, v = place / 8;
-    int64_t exact = int64_t{value} * step_[place];
-    const int d = static_cast<int>(exact > 32767 ? 32767 : exact < -32767 ? -32767 : exact);
+    const int d = std::min(std::max(value * step_[place], -32767), 32767);
     dequantised_[place] = d;
     down_[v] -= kEdge[u] * d;
     down_border_[v] -= kBorder[u] * d;
@@ -282,410 +264,351 @@ class Band {
     across_border_[u] -= kBorder[v] * d;
   }
 
-  void set(int i, uint64_t context, int sign = 0) {
-    d_.context[i] = (context * 4 + static_cast<uint64_t>(which_)) * 4 + kind_;
-    d_.sign[i] = sign;
-  }
-
-  // A number of `width` bits, the highest first.
-  int count(int width, int known, int expected) {
-    d_.begin();
-    int v = 1, node = 1;
-    for (int i = width - 1; i >= 0; --i) {
-      const int done = width - 1 - i;
-      if (done == 3) {
-        d_.move(static_cast<uint32_t>(v));
-        node = 1;
-      }
-      const int selected[] = {select0_ * 64 + v, 64 * which_ + v, std::min(expected, 49) * 8 + done, done};
-      const uint32_t refined[] = {static_cast<uint32_t>(select0_ * 64 + v), static_cast<uint32_t>(std::min(expected, 49) * 64 + v) + 8192};
-      const int bit = d_.code(bits_, known >> i & 1, node - 1, false, selected, kind_ * 16 + done, refined);
-      v = v * 2 + bit;
-      node = node * 2 + bit;
-    }
-    return v - (1 << width);
-  }
-
-  // A value: is it zero, its sign, the width of its magnitude, the bits below the highest.
-  int value(int known, int place, uint32_t s1, uint32_t s2, uint32_t s3) {
-    const int bank = kind_ == kInnerKind ? 0 : kind_ == kEdgeKind ? 1 : 2;
-    (void)bank;
-    d_.begin();
-    const auto decide = [&](int bit, int node, bool is_sign, int part) {
-      const int selected[] = {(which_ * 64 + place) * 16 + part, static_cast<int>(s1 * 16) + part, static_cast<int>(s2 * 16) + part,
-                              kind_ * 16 + part};
-      const uint32_t refined[] = {static_cast<uint32_t>((which_ * 64 + place) * 16 + part), (s3 * 16 + static_cast<uint32_t>(part)) & 0xffff};
-      return d_.code(bits_, bit, node, is_sign, selected, kind_ * 16 + part, refined);
-    };
-    const int magnitude = std::abs(known), width = bit_width(static_cast<uint32_t>(magnitude));
-    if (decide(known == 0, 0, false, 0)) return 0;
-    const int negative = decide(known < 0, 1, true, 1);
-    d_.turn(negative ? -1 : 1);
-    int n = 1;
-    while (n < kWidest && decide(width > n, 1 + std::min(n, 7), false, 1 + std::min(n, 7))) ++n;
-    int m = 1;
-    for (int i = n - 2; i >= 0; --i) {
-      int node;
-      if (i == n - 2) {
-        node = n == 2 ? 9 : n == 3 ? 10 : n == 4 ? 12 : n == 5 ? 13 : 14;
-      } else {
-        // Three bits below the highest are told apart, further ones only by their number.
-        d_.move(static_cast<uint32_t>(n * 64 + (n - 2 - i < 4 ? m : 32 + i)));
-        node = 0;
-      }
-      m = m * 2 + decide(magnitude >> i & 1, node, false, 9 + std::min(n - 2 - i, 6));
-    }
-    return negative ? -m : m;
-  }
-  static constexpr int kWidest = 14;
-
-  static int sign_of(int64_t v) { return (v > 0) - (v < 0); }
-  // A prediction in quarters of a step.
-  int64_t quarters(int64_t sum, int weight, int place) const {
-    const int64_t unit = int64_t{weight} * step_[place];
-    const int64_t p = (4 * std::llabs(sum) + unit / 2) / unit;
-    return sum < 0 ? -p : p;
-  }
-  static uint32_t fine(int64_t p) { return steps(static_cast<uint32_t>(std::min<int64_t>(std::llabs(p), 4000))); }
+  // What a border lacks, if this coefficient alone made it up: in quarters of its step.
+  int64_t quarters(int64_t lack, int weight, int place) const { return nearest(4 * lack, int64_t{weight} * step_[place]); }
+  static int fine(int64_t v) { return steps(std::min<int64_t>(std::llabs(v), 4000)); }  // 0 to 23
+  static int exact(int64_t v, int most) { return static_cast<int>(std::min<int64_t>(std::llabs(v), most)); }
 
   void inner() {
-    kind_ = kCount;
-    int known = 0;
-    for (int place : kInner.place) known += block_[place] != 0;
-    const int wn = west_->inner, nn = north_->inner;
-    const int mean = west_->there && north_->there ? (wn + nn + 1) / 2 : wn + nn;
-    int luma = 0, reference = 0;
-    if (which_ > 0 && luma_ != kNone)
-      for (int place : kInner.place) luma += energy_[place] > 0, reference += ref_[place] != 0;
-    const Trace& nwt = above_[static_cast<size_t>(west_ - now_.data())];
-    const Trace& net = north_[north_ + 1 < above_.data() + above_.size() ? 1 : 0];
-    const int nw = nwt.inner, ne = net.inner;
-    uint32_t sum = 0;
-    for (int place : kInner.place) sum += cap(at(w_, place), 15) + cap(at(n_, place), 15);
-    const uint64_t w = static_cast<uint64_t>(wn), n = static_cast<uint64_t>(nn), l = static_cast<uint64_t>(luma),
-                   r = static_cast<uint64_t>(reference), m = static_cast<uint64_t>(mean);
-    const uint64_t outer = static_cast<uint64_t>(west_->down + west_->across), outer2 = static_cast<uint64_t>(north_->down + north_->across);
-    int v = 0;
-    const auto add = [&](uint64_t context) { set(v, context * 32 + static_cast<uint64_t>(v)); ++v; };
-    add(m);
-    add(w << 6 | n);
-    add(w / 3 << 12 | n / 3 << 6 | static_cast<uint64_t>(nw / 3));
-    add(m << 6 | static_cast<uint64_t>(ne));
-    add(steps(sum));
-    add(static_cast<uint64_t>(steps(sum)) << 6 | m / 2);
-    add(l << 6 | r);
-    add(m << 12 | l / 2 << 6 | r);
-    add(outer << 6 | m);
-    add(outer2 << 8 | outer << 4 | 1);
-    add(0);
-    add(w);
-    add(n);
-    add((w + n + static_cast<uint64_t>(nw + ne)) );
-    add((w > n) << 8 | m);
-    add((2 * w + 2 * n + static_cast<uint64_t>(ne - nw) ) & 1023);
-    add(static_cast<uint64_t>(steps(static_cast<uint32_t>(std::abs(west_->error)))) << 6 | m);
-    add(static_cast<uint64_t>(steps(static_cast<uint32_t>(std::abs(north_->error)))) << 6 | m);
-    add(static_cast<uint64_t>(nz(ww_)) << 6 | w);
-    add(static_cast<uint64_t>(nz(nn_)) << 6 | n);
-    add(r << 6 | m);
-    add(r << 12 | w / 4 << 6 | n / 4);
-    add((static_cast<uint64_t>(nz(ww_)) + w + n + static_cast<uint64_t>(nz(nn_))) << 6 | static_cast<uint64_t>(nw + ne) / 4);
-    add(l);
-    select0_ = std::min(mean, 49);
-    int left = count(6, known, which_ > 0 ? reference : (nw + ne + 1) / 2);
-    if (left > 49) throw_damaged();
-    here_->inner = static_cast<uint8_t>(left);
-    const int total = left;
-    kind_ = kInnerKind;
-    int previous = 0, previous2 = 0;
-    uint32_t so_far = 0;
+    start(kInnerCount, 0);
+    const int w = west_->inner, n = north_->inner, nw = north_west_->inner, ne = north_east_->inner;
+    const int mean = west_->there && north_->there ? (w + n + 1) >> 1 : w + n;
+    const int ww = inner_count(ww_), nn = inner_count(nn_), other = inner_count(other_);
+    int luma = 0, sum = 0;
+    for (int place : kInner.place) {
+      luma += energy_[place] != 0;
+      sum += cap(magnitude(w_, place), 15) + cap(magnitude(n_, place), 15);
+    }
+    const int outer_w = west_->row + west_->column, outer_n = north_->row + north_->column;
+    sum = steps(sum);
+    voice(0, mean);
+    voice(0, w, n);
+    voice(0, w / 3, n / 3, nw / 3);
+    voice(0, mean, ne);
+    voice(0, sum);
+    voice(0, sum, mean / 2);
+    voice(0, luma, other);
+    voice(0, mean, luma / 2, other);
+    voice(0, outer_w, mean);
+    voice(0, outer_n, outer_w);
+    voice(0);
+    voice(0, w);
+    voice(0, n);
+    voice(0, w + n + nw + ne);
+    voice(0, w > n, mean);
+    voice(0, 2 * w + 2 * n + ne - nw + 49);
+    voice(0, steps(std::abs(west_->error)), mean);
+    voice(0, steps(std::abs(north_->error)), mean);
+    voice(0, ww, w);
+    voice(0, nn, n);
+    voice(0, other, mean);
+    voice(0, other, w / 4, n / 4);
+    voice(0, ww + w + n + nn, (nw + ne) / 4);
+    voice(0, luma);
+    voice(0, mean, steps(step_[9]));
+    voice(0, nw, n);
+    voice(0, ne, w);
+    voice(0, std::max(w, n), std::min(w, n) / 4);
+    voice(0, sum, outer_w / 2, outer_n / 2);
+    voice(0, sum, luma / 2, other / 2);
+    voice(0, w + n + luma, other);
+    voice(0, w / 2, n / 2, nw / 4, ne / 4);
+    const int total = count(6, inner_count(block_), mean, number_ > 0 ? other : (nw + ne + 1) / 2);
+    if (total > 49) damaged();
+    here_->inner = static_cast<uint8_t>(total);
+
+    int left = total, previous = 0, previous2 = 0, so_far = 0;
     for (int k = 0; k < 49 && left > 0; ++k) {
-      const int place = kInner.place[k];
-      const int rest = 49 - k;
-      const uint64_t p = static_cast<uint64_t>(place);
-      const uint32_t around = weighted(place);
-      const int wa = at(w_, place), na = at(n_, place);
-      const int a1 = at(block_, place - 1) * (place % 8 > 1), a2 = at(block_, place - 8) * (place / 8 > 1),
-                a3 = at(block_, place - 9) * (place % 8 > 1 && place / 8 > 1);
-      // Frequencies nearby, in the neighbours.
-      uint32_t near = 0;
-      for (int q : {place - 8, place - 1}) near += static_cast<uint32_t>(at(w_, q) + at(n_, q));
-      if (place % 8 < 7) near += static_cast<uint32_t>(at(w_, place + 1) + at(n_, place + 1));
-      if (place / 8 < 7) near += static_cast<uint32_t>(at(w_, place + 8) + at(n_, place + 8));
-      near = near + 2 * static_cast<uint32_t>(wa + na);
-      const int64_t d1 = quarters(down_[place / 8], kEdge[place % 8], place), d2 = quarters(down_border_[place / 8], kBorder[place % 8], place);
-      const int64_t c1 = quarters(across_[place % 8], kEdge[place / 8], place), c2 = quarters(across_border_[place % 8], kBorder[place / 8], place);
-      const uint64_t lq = steps(static_cast<uint32_t>(left)), aq = steps(around >> 2);
-      const uint64_t density = static_cast<uint64_t>(std::min(15, left * 16 / (rest + 1)));
-      const uint64_t rq = ref_ == kNone ? 0 : cap(at(ref_, place), 7) + 1, eq = which_ > 0 ? steps(static_cast<uint32_t>(energy_[place])) : 0;
-      v = 0;
-      const auto put = [&](uint64_t context, int sign = 0) { set(v, (context << 6 | p), sign); ++v; };
-      const int sr = ref_ == kNone ? 0 : sign_of(ref_[place]);
-      const int sw = sign_of(w_[place]), sn = sign_of(n_[place]);
-      put(aq << 8 | lq);
-      put(static_cast<uint64_t>(cap(wa, 7)) << 8 | cap(na, 7) << 4 | lq / 4);
-      put(static_cast<uint64_t>(left) << 6);
-      put(static_cast<uint64_t>(cap(a1, 3)) << 12 | cap(a2, 3) << 8 | cap(a3, 3) << 4 | lq / 2);
-      put(static_cast<uint64_t>(cap(std::abs(previous), 3)) << 12 | cap(std::abs(previous2), 3) << 8 | lq);
-      put(static_cast<uint64_t>(steps(so_far)) << 8 | lq);
-      put(rq << 8 | aq / 2, sr);
-      put(fine(d1) << 6 | lq / 2, sign_of(d1));
-      put(fine(c1) << 6 | lq / 2, sign_of(c1));
-      put(static_cast<uint64_t>(fine(d1) / 2) << 12 | fine(c1) / 2 << 4 | static_cast<uint64_t>(1 + sign_of(d1) * sign_of(c1)), sign_of(d1));
-      put(static_cast<uint64_t>(cap(at(nw_, place), 7)) << 8 | cap(at(ne_, place), 7) << 4 | cap(wa + na, 7));
-      put(static_cast<uint64_t>(cap(na, 3)) << 8 | cap(wa, 3) << 4 | static_cast<uint64_t>(1 + sw * sn), sn != 0 ? sn : sw);
-      put(static_cast<uint64_t>(wn + nn) << 8 | static_cast<uint64_t>(total));
-      put(static_cast<uint64_t>(total) << 6 | aq / 2);
-      put(static_cast<uint64_t>(steps(near)) << 6 | aq / 2);
-      put(static_cast<uint64_t>(steps(around)) << 10 | density << 4 | cap(a1 + a2, 7));
-      put(static_cast<uint64_t>(steps(near)) << 10 | density << 4 | cap(a1 + a2, 7));
-      put(eq << 8 | aq / 2 | rq << 16, sr);
-      put(fine(d2) << 6 | aq / 2, sign_of(d2));
-      put(fine(c2) << 6 | aq / 2, sign_of(c2));
-      put(static_cast<uint64_t>(cap(at(ww_, place), 3)) << 12 | cap(at(nn_, place), 3) << 8 | cap(wa, 3) << 4 | cap(na, 3));
-      put(static_cast<uint64_t>(steps(static_cast<uint32_t>(a1 + a2 + a3))) << 12 | steps(near) << 6 | lq / 2);
-      put(static_cast<uint64_t>(cap(static_cast<int>(around / 4), 31)) << 8 | steps(so_far) / 2);
-      put(lq << 8 | density << 4 | cap(std::abs(previous), 7));
-      const int got = value(block_[place], place, static_cast<uint32_t>(std::min(left, 49)) + 1, 1 + std::min<uint32_t>(static_cast<uint32_t>(aq), 31),
-                            static_cast<uint32_t>(aq * 64 + density * 4 + cap(a1 + a2, 3)));
-      put_value(place, got);
-      if (got != 0) {
-        --left;
-        so_far += static_cast<uint32_t>(std::abs(got));
-      }
+      const int place = kInner.place[k], u = place % 8, v = place / 8;
+      const int wa = magnitude(w_, place), na = magnitude(n_, place);
+      // Coefficients of this block that are known, next to this one.
+      const int left_of = u > 1 ? block_[place - 1] : 0, over = v > 1 ? block_[place - 8] : 0;
+      const int la = std::abs(left_of), oa = std::abs(over), da = u > 1 && v > 1 ? magnitude(block_, place - 9) : 0;
+      // Frequencies nearby, in two neighbours.
+      int near = 2 * (wa + na);
+      near += magnitude(w_, place - 1) + magnitude(n_, place - 1) + magnitude(w_, place - 8) + magnitude(n_, place - 8);
+      if (u < 7) near += magnitude(w_, place + 1) + magnitude(n_, place + 1);
+      if (v < 7) near += magnitude(w_, place + 8) + magnitude(n_, place + 8);
+      near = steps(near);
+      const int around = steps(weighted(place) >> 2);
+      const int64_t d1 = quarters(down_[v], kEdge[u], place), d2 = quarters(down_border_[v], kBorder[u], place);
+      const int64_t a1 = quarters(across_[u], kEdge[v], place), a2 = quarters(across_border_[u], kBorder[v], place);
+      const int64_t both = (d1 + a1) >> 1, all = (d1 + a1 + d2 + a2) >> 2;
+      const int s_both = sign_of(both), s_other = sign_of(other_[place]), s_w = sign_of(w_[place]), s_n = sign_of(n_[place]);
+      const int other_a = cap(magnitude(other_, place), 7), luma_a = steps(energy_[place]);
+      const int rest = steps(left), density = cap(left * 16 / (50 - k), 15);
+      const int p1 = std::abs(previous), p2 = std::abs(previous2);
+      start(kInnerValue, place);
+      voice(0, around, rest);
+      voice(0, cap(wa, 7), cap(na, 7), rest / 4);
+      voice(0, left);
+      voice(0, cap(la, 3), cap(oa, 3), cap(da, 3), rest / 2);
+      voice(0, cap(p1, 3), cap(p2, 3), rest);
+      voice(0, steps(so_far), rest);
+      voice(s_other, other_a, around / 2);
+      voice(sign_of(d1), fine(d1), rest / 2);
+      voice(sign_of(a1), fine(a1), rest / 2);
+      voice(sign_of(d1), fine(d1) / 2, fine(a1) / 2, agree(sign_of(d1), sign_of(a1)));
+      voice(0, cap(magnitude(nw_, place), 7), cap(magnitude(ne_, place), 7), cap(wa + na, 7));
+      voice(s_n != 0 ? s_n : s_w, cap(na, 3), cap(wa, 3), agree(s_w, s_n));
+      voice(0, w + n, total);
+      voice(0, total, around / 2);
+      voice(0, near, around / 2);
+      voice(0, steps(weighted(place)), density, cap(la + oa, 7));
+      voice(0, near, density, cap(la + oa, 7));
+      voice(s_other, luma_a, around / 2, other_a);
+      voice(sign_of(d2), fine(d2), around / 2);
+      voice(sign_of(a2), fine(a2), around / 2);
+      voice(0, cap(magnitude(ww_, place), 3), cap(magnitude(nn_, place), 3), cap(wa, 3), cap(na, 3));
+      voice(0, steps(la + oa + da), near, rest / 2);
+      voice(0, cap(weighted(place) / 4, 31), steps(so_far) / 2);
+      voice(0, rest, density, cap(p1, 7));
+      voice(s_both, fine(both), rest / 2);
+      voice(sign_of(all), fine(all), around);
+      voice(s_other != 0 ? s_other : s_both, other_a, fine(both) / 2, agree(s_other, s_both));
+      voice(0, cap(wa, 15), cap(na, 15));
+      voice(0, near, rest);
+      voice(s_other, luma_a, rest, other_a);
+      voice(left_of != 0 ? sign_of(left_of) : sign_of(over), cap(la, 2), cap(oa, 2), agree(sign_of(left_of), sign_of(over)));
+      voice(0);
+      const int got = value(block_[place], place, left, 1 + cap(around, 31), cap(around, 27) * 64 + density * 4 + cap(la + oa, 3));
+      take(place, got);
+      left -= got != 0;
+      so_far += std::abs(got);
       previous2 = previous;
       previous = got;
     }
-    if (left != 0) throw_damaged();
+    if (left != 0) damaged();
   }
 
-  void put_value(int place, int value) {
-    if (decode_ && value != 0) {
-      if (std::abs(value) > 32767) throw_damaged();
-      block_[place] = static_cast<int16_t>(value);
-    }
-    if (value != 0) take(place, value);
-  }
-
-  // The coefficients of the first row (or column).
+  // The coefficients of the first row, or of the first column.
   void edge(bool column) {
-    kind_ = kCount;
-    const int stride = column ? 8 : 1;
-    int known = 0;
-    for (int i = 1; i < 8; ++i) known += block_[i * stride] != 0;
-    const int wn = column ? west_->down : west_->across, nn = column ? north_->down : north_->across;
-    const int inner = here_->inner, other = column ? here_->across : 0;
-    const uint64_t side = column;
-    int reach = 0, energy = 0, predicted = 0, reference = 0, ratio = 0;
+    const int stride = column ? 8 : 1, side = column;
+    const int w = column ? west_->column : west_->row, n = column ? north_->column : north_->row;
+    const int64_t* lack = column ? down_ : across_;
+    const int64_t* lack_border = column ? down_border_ : across_border_;
+    const int total = here_->inner, before = column ? here_->row : 0;
+    int reach = 0, energy = 0, likely = 0, likely_border = 0;
     for (int place : kInner.place) {
       if (block_[place] == 0) continue;
       reach = std::max(reach, column ? place / 8 : place % 8);
-      energy += at(block_, place);
+      energy += magnitude(block_, place);
     }
     for (int i = 1; i < 8; ++i) {
-      const int64_t e = quarters(column ? down_[i] : across_[i], kEdge[0], i * stride);
-      predicted += std::llabs(e) > 2;
-      ratio += std::llabs(quarters(column ? down_border_[i] : across_border_[i], kBorder[0], i * stride)) > 2;
-      reference += ref_[i * stride] != 0;
+      likely += std::llabs(quarters(lack[i], kEdge[0], i * stride)) > 2;
+      likely_border += std::llabs(quarters(lack_border[i], kBorder[0], i * stride)) > 2;
     }
-    int v = 0;
-    const auto add = [&](uint64_t context) { set(v, ((context * 2 + side) * 32 + static_cast<uint64_t>(v)) * 2 + 1); ++v; };
-    const uint64_t w = static_cast<uint64_t>(wn), n = static_cast<uint64_t>(nn), in = static_cast<uint64_t>(inner), o = static_cast<uint64_t>(other),
-                   pr = static_cast<uint64_t>(predicted), r8 = static_cast<uint64_t>(reach), rf = static_cast<uint64_t>(reference), rt = static_cast<uint64_t>(ratio);
-    add(in << 6 | (w + n) / 2);
-    add(w << 4 | n);
-    add(pr << 6 | in);
-    add(pr << 8 | w << 4 | n);
-    add(r8 << 8 | w << 4 | n);
-    add(r8 << 8 | pr << 4 | o);
-    add(in << 6 | o);
-    add(rf << 8 | pr << 4 | r8);
-    add(static_cast<uint64_t>(steps(static_cast<uint32_t>(energy))) << 6 | pr);
-    add(rf << 8 | (w + n));
-    add(pr);
-    add(rt << 8 | pr << 4);
-    add(rt << 8 | in);
-    add(r8 << 8 | o << 4);
-    add(in);
-    add(w + n);
-    add(o << 8 | w << 4 | n);
-    add(static_cast<uint64_t>(column ? west_->across : west_->down) << 8 | static_cast<uint64_t>(column ? north_->across : north_->down) << 4 | o);
-    add(static_cast<uint64_t>(edge_nz(ne_, stride)) << 8 | n << 4 | w);
-    add(static_cast<uint64_t>(edge_nz(nw_, stride)) << 8 | n << 4 | w);
-    add(static_cast<uint64_t>(edge_nz(luma_, stride)) << 8 | rf << 4 | pr);
-    add(0);
-    add(static_cast<uint64_t>(edge_nz(nn_, stride) + edge_nz(ww_, stride)) << 8 | n << 4 | w);
-    add(static_cast<uint64_t>(energy_nz(stride)) << 8 | pr << 4 | rf);
-    select0_ = 50 + column;
-    int left = count(3, known, predicted * 2 + column);
-    (column ? here_->down : here_->across) = static_cast<uint8_t>(left);
-    kind_ = kEdgeKind;
-    int previous = 0;
-    uint32_t so_far = 0;
+    energy = steps(energy);
+    const int other = edge_count(other_, stride), luma = edge_count(luma_, stride);
+    start(kEdgeCount, side);
+    voice(0, total, (w + n) / 2);
+    voice(0, w, n);
+    voice(0, likely, total);
+    voice(0, likely, w, n);
+    voice(0, reach, w, n);
+    voice(0, reach, likely, before);
+    voice(0, total, before);
+    voice(0, other, likely, reach);
+    voice(0, energy, likely);
+    voice(0, other, w + n);
+    voice(0, likely);
+    voice(0, likely_border, likely);
+    voice(0, likely_border, total);
+    voice(0, reach, before);
+    voice(0, total);
+    voice(0, w + n);
+    voice(0, before, w, n);
+    voice(0, column ? west_->row : west_->column, column ? north_->row : north_->column, before);
+    voice(0, edge_count(ne_, stride), n, w);
+    voice(0, edge_count(nw_, stride), n, w);
+    voice(0, luma, other, likely);
+    voice(0);
+    voice(0, edge_count(nn_, stride) + edge_count(ww_, stride), n, w);
+    voice(0, edge_count(energy_, stride), likely, other);
+    voice(0, likely_border, w, n);
+    voice(0, likely_border, likely, energy);
+    voice(0, total, likely, before);
+    voice(0, total, w, n);
+    voice(0, other, w, n, likely);
+    voice(0, reach, total);
+    voice(0, energy, w, n);
+    voice(0, energy, total);
+    int left = count(3, edge_count(block_, stride), 50 + side, 50 + likely * 2 + side);
+    (column ? here_->column : here_->row) = static_cast<uint8_t>(left);
+
+    int previous = 0, so_far = 0;
+    int64_t missed = 0;
     for (int i = 1; i < 8 && left > 0; ++i) {
       const int place = i * stride;
-      const uint64_t p = static_cast<uint64_t>(place), l = static_cast<uint64_t>(left);
-      const int64_t p1 = quarters(column ? down_[i] : across_[i], kEdge[0], place);
-      const int64_t p2 = quarters(column ? down_border_[i] : across_border_[i], kBorder[0], place);
-      // The other border sees this coefficient beside the unknown ones of its line.
+      const int64_t p1 = quarters(lack[i], kEdge[0], place), p2 = quarters(lack_border[i], kBorder[0], place);
+      // The other border sees this coefficient beside unknown ones of its line.
       const int64_t p3 = quarters(column ? across_[0] : down_[0], kEdge[i], place);
-      const int64_t mean = (p1 + p2) / 2;
-      const int wa = at(w_, place), na = at(n_, place);
-      const uint32_t around = weighted(place);
-      const uint64_t aq = steps(around >> 2);
-      uint32_t line = 0;  // the inner coefficients of the same frequency
-      for (int j = 1; j < 8; ++j) line += static_cast<uint32_t>(at(block_, column ? place + j : place + 8 * j));
-      const int next = at(block_, column ? place + 1 : place + 8);
-      const int beside = static_cast<int>(at(w_, place + stride * (i < 7)) + at(n_, place + stride * (i < 7)));
-      const int sr = ref_ == kNone ? 0 : sign_of(ref_[place]);
-      const int s1 = sign_of(p1), s2 = sign_of(p2), sw = sign_of(w_[place]), sn = sign_of(n_[place]), sm = sign_of(mean);
-      const uint64_t rq = ref_ == kNone ? 0 : cap(at(ref_, place), 15) + 1, eq = which_ > 0 ? steps(static_cast<uint32_t>(energy_[place])) : 0;
-      v = 0;
-      const auto put = [&](uint64_t context, int sign = 0) { set(v, (context << 6 | p), sign); ++v; };
-      put(static_cast<uint64_t>(fine(p1)) << 6 | l, s1);
-      put(static_cast<uint64_t>(fine(p2)) << 6 | l, s2);
-      put(static_cast<uint64_t>(fine(mean)) << 6 | l, sm);
-      put(static_cast<uint64_t>(fine(p1)) << 8 | aq, s1);
-      put(static_cast<uint64_t>(fine(p1)) << 12 | fine(p2) << 4 | static_cast<uint64_t>(1 + s1 * s2), s1);
-      put(aq << 6 | l);
-      put(static_cast<uint64_t>(std::min<int64_t>(std::llabs(p1), 80)) << 6 | static_cast<uint64_t>(l / 3), s1);
-      put(static_cast<uint64_t>(std::min<int64_t>(std::llabs(mean), 80)) << 6, sm);
-      put(static_cast<uint64_t>(fine(p1)) << 10 | steps(line) << 4 | l / 2, s1);
-      put(static_cast<uint64_t>(fine(p1)) << 12 | fine(p3) / 2 << 4 | static_cast<uint64_t>(1 + s1 * sign_of(p3)), s1);
-      put(static_cast<uint64_t>(fine(mean)) << 12 | cap(wa, 7) << 8 | cap(na, 7) << 4 | static_cast<uint64_t>(1 + sm * (column ? sn : sw)), sm);
-      put(static_cast<uint64_t>(cap(wa, 7)) << 12 | cap(na, 7) << 8 | l << 4 | static_cast<uint64_t>(1 + sw * sn), column ? (sn != 0 ? sn : sw) : (sw != 0 ? sw : sn));
-      put(l << 10 | steps(line) << 4 | cap(next, 7));
-      put(static_cast<uint64_t>(fine(mean)) << 10 | rq << 4 | static_cast<uint64_t>(1 + sm * sr), sm);
-      put(rq << 10 | aq << 4 | l / 2, sr);
-      put(rq << 10 | eq << 4 | l / 2, sr);
-      put(static_cast<uint64_t>(fine(mean)) << 12 | steps(so_far) << 4 | cap(std::abs(previous), 3), sm);
-      put(static_cast<uint64_t>(fine(p2)) << 10 | static_cast<uint64_t>(inner), s2);
-      put(static_cast<uint64_t>(fine(mean)) << 10 | steps(static_cast<uint32_t>(beside)) << 4 | l / 2, sm);
-      put(static_cast<uint64_t>(cap(at(nw_, place), 7)) << 12 | cap(at(ne_, place), 7) << 8 | cap(wa + na, 7) << 4 | l);
-      put(static_cast<uint64_t>(fine(p3)) << 10 | aq, sign_of(p3));
-      put(static_cast<uint64_t>(fine(mean)) << 10 | static_cast<uint64_t>(column ? here_->across : left) << 4 | static_cast<uint64_t>(i), sm);
-      put(static_cast<uint64_t>(steps(around)) << 10 | static_cast<uint64_t>(inner) / 2 << 4 | l);
-      put(static_cast<uint64_t>(cap(at(ww_, place), 7)) << 12 | cap(at(nn_, place), 7) << 8 | fine(mean), sm);
-      const int got = value(block_[place], place, 50 + fine(mean), 34 + static_cast<uint32_t>(l) * 8 + cap(static_cast<int>(aq), 14) / 2,
-                            512 + fine(p1) * 32 + fine(p2));
-      put_value(place, got);
-      if (got != 0) {
-        --left;
-        so_far += static_cast<uint32_t>(std::abs(got));
-      }
+      const int64_t mean = (p1 + p2) >> 1, all = (2 * p1 + 2 * p2 + p3) >> 2;
+      const int wa = magnitude(w_, place), na = magnitude(n_, place), around = steps(weighted(place) >> 2);
+      const int inward = column ? 1 : 8;
+      int line = 0;  // the inner coefficients of the same frequency
+      for (int j = 1; j < 8; ++j) line += magnitude(block_, place + j * inward);
+      line = steps(line);
+      const int next = magnitude(block_, place + inward);
+      const int further = i < 7 ? steps(magnitude(w_, place + stride) + magnitude(n_, place + stride)) : 0;
+      const int s1 = sign_of(p1), s2 = sign_of(p2), s3 = sign_of(p3), sm = sign_of(mean), s_other = sign_of(other_[place]);
+      const int s_w = sign_of(w_[place]), s_n = sign_of(n_[place]), s_along = column ? s_n : s_w, s_cross = column ? s_w : s_n;
+      const int other_a = cap(magnitude(other_, place), 15), luma_a = steps(energy_[place]), fm = fine(mean);
+      start(kEdgeValue, place);
+      voice(s1, fine(p1), left);
+      voice(s2, fine(p2), left);
+      voice(sm, fm, left);
+      voice(s1, fine(p1), around);
+      voice(s1, fine(p1), fine(p2), agree(s1, s2));
+      voice(0, around, left);
+      voice(s1, exact(p1, 80), left / 3);
+      voice(sm, exact(mean, 80));
+      voice(s1, fine(p1), line, left / 2);
+      voice(s1, fine(p1), fine(p3) / 2, agree(s1, s3));
+      voice(sm, fm, cap(wa, 7), cap(na, 7), agree(sm, s_along));
+      voice(s_along != 0 ? s_along : s_cross, cap(wa, 7), cap(na, 7), left, agree(s_w, s_n));
+      voice(0, left, line, cap(next, 7));
+      voice(sm, fm, other_a, agree(sm, s_other));
+      voice(s_other, other_a, around, left / 2);
+      voice(s_other, other_a, luma_a, left / 2);
+      voice(sm, fm, steps(so_far), cap(std::abs(previous), 3));
+      voice(s2, fine(p2), total);
+      voice(sm, fm, further, left / 2);
+      voice(0, cap(magnitude(nw_, place), 7), cap(magnitude(ne_, place), 7), cap(wa + na, 7), left);
+      voice(s3, fine(p3), around);
+      voice(sm, fm, column ? here_->column : left);
+      voice(0, steps(weighted(place)), total / 2, left);
+      voice(sm, cap(magnitude(ww_, place), 7), cap(magnitude(nn_, place), 7), fm);
+      voice(sm, fm, luma_a, left / 2);
+      voice(sm, fm, line, around);
+      voice(s2, exact(p2, 160), cap(next, 3));
+      voice(sm, exact(mean, 160), left);
+      voice(sm, fm, fine(missed), agree(sm, sign_of(missed)));
+      voice(sign_of(all), fine(all), left);
+      voice(s_along, cap(wa, 15), cap(na, 15));
+      voice(sm);
+      const int got = value(block_[place], place, 50 + fm, 34 + left * 8 + cap(around, 14) / 2, 1792 + fine(p1) * 24 + fine(p2));
+      take(place, got);
+      left -= got != 0;
+      so_far += std::abs(got);
       previous = got;
+      missed = mean - 4 * got;
     }
-    if (left != 0) throw_damaged();
+    if (left != 0) damaged();
   }
 
   void dc() {
-    kind_ = kDc;
-    // Samples without DC, in 16ths of a sample's step.
+    transform();
+    // Each sample at a border tells what DC adds to this block's samples, if lines go on straight.
+    int32_t told[16];
+    int n = 0;
+    int64_t from_north = 0, from_west = 0;
+    if (north_->there) {
+      for (int x = 0; x < 8; ++x, ++n)
+        from_north += told[n] = (3 * north_->rows[0][x] - north_->rows[1][x] - 3 * samples_[0][x] + samples_[1][x]) >> 1;
+    }
+    if (west_->there) {
+      for (int y = 0; y < 8; ++y, ++n)
+        from_west += told[n] = (3 * west_->columns[0][y] - west_->columns[1][y] - 3 * samples_[y][0] + samples_[y][1]) >> 1;
+    }
+    // The mean of the middle half.
+    int64_t mean = 0, spread = 0;
+    if (n > 0) {
+      std::sort(told, told + n);
+      for (int i = n / 4; i < n - n / 4; ++i) mean += told[i];
+      mean >>= n == 16 ? 3 : 2;
+      spread = told[n - 1] - told[0];
+    }
+    const int64_t unit = 2 * step_[0];  // a step of DC in a sample's units
+    const int predicted = static_cast<int>(std::min<int64_t>(std::max<int64_t>(nearest(mean, unit), -2047), 2047));
+    // In quarters of a step: what rounding left, and what one border alone would say.
+    const int64_t rounding = nearest(4 * mean, unit) - 4 * predicted;
+    const int64_t up = north_->there ? nearest(from_north >> 1, unit) - 4 * predicted : 0;
+    const int64_t left = west_->there ? nearest(from_west >> 1, unit) - 4 * predicted : 0;
+    const int uncertain = fine(nearest(4 * spread, unit)), finer = steps(std::min<int64_t>(nearest(16 * spread, unit), 16000));
+    const int ew = steps(std::abs(int{west_->error})), en = steps(std::abs(int{north_->error}));
+    const int s_w = sign_of(west_->error), s_n = sign_of(north_->error), su = sign_of(up), sl = sign_of(left);
+    const int fu = fine(up), fl = fine(left), inner = here_->inner, edges = here_->row + here_->column;
+    const int beside = beside_ ? errors_before_[errors_.size()] : 0, sb = sign_of(beside), eb = steps(std::abs(beside));
+    const auto differs = [&](int dc) {
+      voice(sign_of(dc - predicted), steps(std::abs(dc - predicted)), uncertain);
+    };
+    start(kDc, 0);
+    voice(0, uncertain);
+    voice(0, uncertain, (inner + edges) / 2);
+    voice(0, uncertain, ew, en);
+    voice(su, fu, uncertain);
+    voice(sl, fl, uncertain);
+    voice(su, fu, fl, agree(su, sl));
+    voice(sign_of(rounding), exact(rounding, 1023), uncertain);
+    voice(s_w, ew, uncertain);
+    voice(s_n, en, uncertain);
+    voice(s_w, ew, en, agree(s_w, s_n));
+    voice(sb, eb, uncertain);
+    voice(sb, eb, fu);
+    voice(0, inner, edges);
+    voice(0, edges, uncertain);
+    voice(su);
+    voice(sl);
+    voice(0, ew + en, uncertain);
+    voice(sign_of(up - left), fine(up - left), uncertain);
+    voice(sign_of(up + left), fine(up + left), uncertain);
+    differs(n_[0]);
+    differs(w_[0]);
+    differs(w_[0] + n_[0] - nw_[0]);
+    voice(0, steps(std::abs(w_[0] - nw_[0])), steps(std::abs(n_[0] - nw_[0])));
+    differs((n_[0] + ne_[0]) >> 1);
+    voice(0, steps(step_[0]), uncertain);
+    voice(su, uncertain, fu / 2, fl / 2, agree(su, sl));
+    voice(sb, eb, ew, en);
+    voice(0, inner, uncertain);
+    const int64_t rest = up + left - 2 * rounding;
+    voice(sign_of(rest), fine(rest), ew);
+    voice(0, finer);
+    differs(ne_[0]);
+    voice(0, uncertain, ew + en + steps(std::abs(int{north_east_->error})));
+    const int error = value(block_[0] - predicted, 0, 80 + uncertain, 106 + cap(fu, 20), 2368 + uncertain * 32 + cap((ew + en) / 2, 31));
+    here_->error = static_cast<int16_t>(error);
+    errors_.push_back(here_->error);
+    take(0, predicted + error);
+  }
+
+  // The samples without DC, in 16ths.
+  void transform() {
     int32_t half[8][8];
     for (int v = 0; v < 8; ++v) {
       for (int x = 0; x < 8; ++x) {
         int32_t sum = 512;
         for (int u = 0; u < 8; ++u) sum += kCosine[x][u] * dequantised_[v * 8 + u];
-        sum >>= 10;
-        half[v][x] = sum > 65535 ? 65535 : sum < -65535 ? -65535 : sum;
+        half[v][x] = std::min(std::max(sum >> 10, -65535), 65535);
       }
     }
     for (int y = 0; y < 8; ++y) {
       for (int x = 0; x < 8; ++x) {
         int32_t sum = 256;
         for (int v = 0; v < 8; ++v) sum += kCosine[y][v] * half[v][x];
-        sum >>= 9;
-        samples_[y][x] = sum;
+        samples_[y][x] = sum >> 9;
       }
     }
-    // Each sample at a border tells an offset.
-    int32_t found[16], sums[2] = {0, 0};
-    int n = 0;
-    if (north_->there) {
-      for (int x = 0; x < 8; ++x) {
-        found[n] = (3 * north_->rows[0][x] - north_->rows[1][x] - 3 * samples_[0][x] + samples_[1][x]) >> 1;
-        sums[0] += found[n++];
-      }
-    }
-    if (west_->there) {
-      for (int y = 0; y < 8; ++y) {
-        found[n] = (3 * west_->columns[0][y] - west_->columns[1][y] - 3 * samples_[y][0] + samples_[y][1]) >> 1;
-        sums[1] += found[n++];
-      }
-    }
-    const int unit = 2 * step_[0];
-    int32_t mean = 0, spread = 0;
-    if (n > 0) {
-      std::sort(found, found + n);
-      for (int i = n / 4; i < n - n / 4; ++i) mean += found[i];
-      mean = mean * 2 / n;
-      spread = found[n - 1] - found[0];
-    }
-    const auto rounded = [&](int32_t v, int scale) {
-      const int64_t twice = int64_t{v} * scale * 2;
-      return static_cast<int>(twice < 0 ? -((-twice + unit) / (2 * unit)) : (twice + unit) / (2 * unit));
-    };
-    const int predicted = rounded(mean, 1);
-    const int exact = rounded(mean, 4) - 4 * predicted;  // quarters that the rounding left
-    const int up = north_->there ? rounded(sums[0] / 8, 4) - 4 * predicted : 0;
-    const int left = west_->there ? rounded(sums[1] / 8, 4) - 4 * predicted : 0;
-    const uint64_t uncertain = steps(static_cast<uint32_t>(std::min(rounded(spread, 4), 4000)));
-    const uint64_t ew = steps(static_cast<uint32_t>(std::abs(west_->error))), en = steps(static_cast<uint32_t>(std::abs(north_->error)));
-    const int sw = sign_of(west_->error), sn = sign_of(north_->error), su = sign_of(up), sl = sign_of(left), se = sign_of(exact);
-    const uint64_t in = here_->inner, edges = static_cast<uint64_t>(here_->across + here_->down);
-    const int rd = beside_ ? errors_before_[errors_.size()] : 0;
-    const uint64_t fu = fine(up), fl = fine(left);
-    int v = 0;
-    const auto add = [&](uint64_t context, int sign = 0) { set(v, context * 32 + static_cast<uint64_t>(v), sign); ++v; };
-    add(uncertain);
-    add(uncertain << 6 | (in + edges) / 2);
-    add(uncertain << 10 | ew << 5 | en);
-    add(fu << 6 | uncertain, su);
-    add(fl << 6 | uncertain, sl);
-    add(fu << 12 | fl << 4 | static_cast<uint64_t>(1 + su * sl), su);
-    add(static_cast<uint64_t>(std::abs(exact)) << 8 | uncertain, se);
-    add(ew << 8 | uncertain << 1, sw);
-    add(en << 8 | uncertain << 1, sn);
-    add(ew << 12 | en << 4 | static_cast<uint64_t>(1 + sw * sn), sw);
-    add(static_cast<uint64_t>(steps(static_cast<uint32_t>(std::abs(rd)))) << 8 | uncertain, sign_of(rd));
-    add(static_cast<uint64_t>(steps(static_cast<uint32_t>(std::abs(rd)))) << 8 | fu, sign_of(rd));
-    add(in << 6 | edges);
-    add(edges << 6 | uncertain);
-    add(0, su);
-    add(0, sl);
-    add((ew + en) << 6 | uncertain);
-    add(fine(up - left) << 6 | uncertain, sign_of(up - left));
-    add(fine(up + left) << 6 | uncertain, sign_of(up + left));
-    add(static_cast<uint64_t>(steps(static_cast<uint32_t>(std::abs(n_[0] - predicted)))) << 8 | uncertain, sign_of(n_[0] - predicted));
-    add(static_cast<uint64_t>(steps(static_cast<uint32_t>(std::abs(w_[0] - predicted)))) << 8 | uncertain, sign_of(w_[0] - predicted));
-    add(static_cast<uint64_t>(steps(static_cast<uint32_t>(std::abs(w_[0] + n_[0] - nw_[0] - predicted)))) << 8 | uncertain, sign_of(w_[0] + n_[0] - nw_[0] - predicted));
-    add(static_cast<uint64_t>(steps(static_cast<uint32_t>(std::abs(w_[0] - nw_[0])))) << 8 | steps(static_cast<uint32_t>(std::abs(n_[0] - nw_[0]))));
-    add(static_cast<uint64_t>(steps(static_cast<uint32_t>(std::abs((n_[0] + ne_[0]) / 2 - predicted)))) << 8 | uncertain, sign_of((n_[0] + ne_[0]) / 2 - predicted));
-    const int error = value(block_[0] - predicted, 0, 84 + static_cast<uint32_t>(uncertain), 106 + cap(static_cast<int>(fu), 20),
-                            2048 + static_cast<uint32_t>(uncertain) * 32 + cap(static_cast<int>(ew + en) / 2, 31));
-    here_->error = static_cast<int16_t>(std::min(std::max(error, -32767), 32767));
-    errors_.push_back(here_->error);
-    const int value = predicted + error;
-    if (value > 32767 || value < -32767) throw_damaged();
-    put_value(0, value);
   }
 
   // Leaves what later blocks need.
-  void finish() {
+  void leave() {
     Trace& t = *here_;
     t.there = true;
-    const int32_t dc = std::min(std::max(2 * dequantised_[0], -65535), 65535);
-    const auto narrow = [](int32_t v) { return static_cast<int16_t>(v > 32767 ? 32767 : v < -32767 ? -32767 : v); };
+    const auto sample = [&](int y, int x) {
+      return static_cast<int16_t>(std::min(std::max(samples_[y][x] + 2 * dequantised_[0], -32767), 32767));
+    };
     for (int i = 0; i < 8; ++i) {
       for (int j = 0; j < 2; ++j) {
-        t.columns[j][i] = narrow(samples_[i][7 - j] + dc);
-        t.rows[j][i] = narrow(samples_[7 - j][i] + dc);
+        t.columns[j][i] = sample(i, 7 - j);
+        t.rows[j][i] = sample(7 - j, i);
       }
     }
-    for (int i = 0; i < 8; ++i) t.right[i] = t.right_border[i] = t.bottom[i] = t.bottom_border[i] = 0;
     for (int v = 0; v < 8; ++v) {
       for (int u = 0; u < 8; ++u) {
         const int d = dequantised_[v * 8 + u];
+        if (d == 0) continue;
         t.right[v] += (u % 2 ? -kEdge[u] : kEdge[u]) * d;
         t.right_border[v] += (u % 2 ? -kBorder[u] : kBorder[u]) * d;
         t.bottom[u] += (v % 2 ? -kEdge[v] : kEdge[v]) * d;
@@ -694,52 +617,40 @@ class Band {
     }
   }
 
-  int nz(const int16_t* b) const {
-    if (b == kNone) return 0;
-    int n = 0;
-    for (int place : kInner.place) n += b[place] != 0;
-    return n;
-  }
-  static int edge_nz(const int16_t* b, int stride) {
-    int n = 0;
-    for (int i = 1; i < 8; ++i) n += b[i * stride] != 0;
-    return n;
-  }
-  int energy_nz(int stride) const {
-    if (which_ == 0) return 0;
-    int n = 0;
-    for (int i = 1; i < 8; ++i) n += energy_[i * stride] != 0;
-    return n;
-  }
-  [[noreturn]] static void throw_damaged() { throw Unknown("coefficients that no image has"); }
-
-  static constexpr int16_t kNone[64] = {};
+  [[noreturn]] static void damaged() { throw Unknown("coefficients that no image has"); }
 
   const Headers& headers_;
   std::vector<Plane>& planes_;
   const bool decode_;
   Bits& bits_;
-  Decisions d_;
-  const Component* c_ = nullptr;
+  Decisions decisions_;
+
+  // The component and its rows.
+  const Component* component_ = nullptr;
   Plane* plane_ = nullptr;
-  int which_ = 0;
-  int kind_ = 0;
-  int select0_ = 0;
+  int number_ = 0;
   int step_[64] = {};
-  std::vector<Trace> above_, now_;
-  std::vector<int16_t> errors_, errors_before_;  // of the predicted DCs of this component and of the one before
-  bool beside_ = false;                          // the component before has the same blocks
+  std::vector<Trace> above_, now_;  // of blocks -1 to width
+  std::vector<int16_t> errors_, errors_before_;  // of the predicted DCs: of this component, of the one before
+
+  // The block and its neighbourhood; kNoBlock where there is none.
   int16_t* block_ = nullptr;
-  const int16_t *w_ = kNone, *n_ = kNone, *nw_ = kNone, *ne_ = kNone, *ww_ = kNone, *nn_ = kNone, *ref_ = kNone, *luma_ = kNone;
-  int energy_[64] = {};
-  const Trace *west_ = nullptr, *north_ = nullptr;
+  const int16_t *w_ = kNoBlock, *n_ = kNoBlock, *nw_ = kNoBlock, *ne_ = kNoBlock, *ww_ = kNoBlock, *nn_ = kNoBlock;
+  const int16_t* luma_ = kNoBlock;   // of the first component, at the same place
+  const int16_t* other_ = kNoBlock;  // of the component before or the first one, if its blocks are the same
+  bool beside_ = false;              // other_ is of the component before
+  int energy_[64] = {};              // magnitudes of the first component, summed over four blocks
+  const Trace *west_ = nullptr, *north_ = nullptr, *north_west_ = nullptr, *north_east_ = nullptr;
   Trace* here_ = nullptr;
   int dequantised_[64] = {};
   int32_t samples_[8][8] = {};
+  // What this block's first column and the border before it lack of the west's last one and the border
+  // behind it, by vertical frequency; the same for rows.
   int64_t down_[8] = {}, down_border_[8] = {}, across_[8] = {}, across_border_[8] = {};
-};
 
-template <typename Bits>
-constexpr int16_t Band<Bits>::kNone[64];
+  // The symbol.
+  int kind_ = 0, voice_ = 0;
+  uint64_t base_ = 0;
+};
 
 }  // namespace lmc::jpeg

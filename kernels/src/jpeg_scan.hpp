@@ -30,6 +30,16 @@ class Plane {
   const int16_t* block(int x, int y) const {
     return rows_[static_cast<size_t>(y)].data() + static_cast<size_t>(x) * 64;
   }
+  // What 8-bit samples can make: 11 bits for DC, 10 for the others.
+  bool in_range() const {
+    for (const auto& row : rows_) {
+      for (size_t i = 0; i < row.size(); ++i) {
+        const int most = i % 64 == 0 ? 2047 : 1023;
+        if (row[i] > most || row[i] < -most) return false;
+      }
+    }
+    return true;
+  }
 
  private:
   size_t width_ = 0;

@@ -14,8 +14,8 @@
 
 namespace lmc::mixer {
 
-// S sets over N inputs (a multiple of 16). The shifts slow the final mixer and the last set.
-template <int S, int N, int kFinalShift, int kLastShift>
+// S sets over N inputs (a multiple of 16). The shifts slow the final mixer, the last set and the others.
+template <int S, int N, int kFinalShift, int kLastShift, int kShift = 10>
 class Mixer {
  public:
   static constexpr uint16_t kInherited = 5;    // most of the count that a first use takes over
@@ -108,7 +108,7 @@ class Mixer {
       uint16_t& n = counts_[chosen_[s]];
       int32_t miss = target - static_cast<int32_t>(squash24(t, logit) >> 8);
       if (miss < kNegligible && miss > -kNegligible) miss = 0;
-      gains[s] = (miss * t.rate[n]) >> (s == S - 1 ? kLastShift : 10);
+      gains[s] = (miss * t.rate[n]) >> (s == S - 1 ? kLastShift : kShift);
       n = static_cast<uint16_t>(n + (n < 1023));
     }
     (avx2 ? trains_avx2<S, N> : trains_scalar<S, N>)(w_, x, gains);
