@@ -2,9 +2,11 @@
 #include <pybind11/functional.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <atomic>
-#include <mutex>
+#include <cstring>
 #include <string_view>
+#include <thread>
 #include <tuple>
 #include <vector>
 
@@ -56,13 +58,15 @@ class Bands {
   // bits(i): the coder of a band.
   template <class BitsOf>
   void run(int threads, bool decode, BitsOf&& bits) {
-    lmc::Pool pool(threads <= 0 ? 0 : std::min(threads, bands_));
+    if (threads <= 0) threads = static_cast<int>(std::thread::hardware_concurrency());
+    lmc::Pool pool(std::max(1, std::min(threads, bands_)));
     pool.run(bands_, [&](int i, int worker) {
       try {
         const int rows = file_.headers.mcu_rows;
         auto& coder = bits(static_cast<size_t>(i));
         Band<std::decay_t<decltype(coder)>> band(file_.headers, file_.planes, decode, lmc::jpeg::log2_lines(size_, bands_), coder);
         band.code(rows * i / bands_, rows * (i + 1) / bands_, [&](int blocks) { tell(blocks, worker == 0); });
+      } catch (const Stopped&) {
       } catch (...) {
         stop_ = true;
         throw;
@@ -71,13 +75,15 @@ class Bands {
   }
 
  private:
+  struct Stopped {};  // another band has failed, and tells why
+
   void tell(int blocks, bool aloud) {
-    if (stop_) throw Unknown("another band failed");
+    if (stop_) throw Stopped();
     const uint64_t done = done_ += static_cast<uint64_t>(blocks);
     if (!aloud) return;
     py::gil_scoped_acquire lock;
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    if (!progress_.is_none()) progress_(static_cast<uint64_t>(static_cast<double>(size_) * static_cast<double>(done) / static_cast<double>(blocks_)));
+    if (!progress_.is_none()) progress_(done * size_ / blocks_);  // below 2^31 blocks
   }
 
   File& file_;

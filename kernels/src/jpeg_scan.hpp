@@ -321,6 +321,7 @@ class ScanWriter {
           close();
           out_.push_back(0xFF);
           out_.push_back(static_cast<uint8_t>(0xD0 + restarts_++ % 8));
+          if (out_.size() > most_) throw Unknown("a scan is too long");
         });
     close();
   }
@@ -332,9 +333,9 @@ class ScanWriter {
     while (count_ >= 8) {
       count_ -= 8;
       const uint8_t byte = static_cast<uint8_t>(held_ >> count_);
-      if (out_.size() + 2 > most_) throw Unknown("a scan is too long");
       out_.push_back(byte);
       if (byte == 0xFF) out_.push_back(0);
+      if (out_.size() > most_) throw Unknown("a scan is too long");
     }
   }
   void symbol(const Huffman& h, int s) {
@@ -349,7 +350,6 @@ class ScanWriter {
       ++padding_;
     }
     last_dc_ = {};
-    if (out_.size() + 2 > most_) throw Unknown("a scan is too long");
   }
 
   static int width(int v) { return v == 0 ? 0 : 32 - __builtin_clz(static_cast<unsigned>(v)); }
