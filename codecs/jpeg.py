@@ -1,6 +1,6 @@
 """The codec for JPEG files: their coefficients, coded better, and the file again, bit for bit.
 
-A frame is a whole file. FORMAT.md, section 5.4, has its layout, ARITHMETIC.md ("JPEG coefficients")
+A frame is a whole file. FORMAT.md, section 5.5, has its layout, ARITHMETIC.md ("JPEG coefficients")
 the model. Whatever a file's encoder was free to choose is kept with the headers
 (kernels/src/jpeg_file.hpp); a file that does not come back so is none of this codec's.
 """

@@ -7,6 +7,7 @@
     python corpora/figures.py exact FILE BYTES MODEL  one file by every variant and thread count
     python corpora/figures.py pictures FOLDER…        image files taken apart and rebuilt: recipes
     python corpora/figures.py start FILE              seconds of the tool for 1 KB
+    python corpora/figures.py jpeg FOLDER…            JPEG files by the JPEG codec, on one core
     python corpora/figures.py llama GGUF FILE BYTES   tokens a second and core beside llama.cpp's
                                                       (pip install llama-cpp-python)
 
@@ -257,6 +258,51 @@ def pictures(folders: list[str]) -> None:
             **facts,
         )
     tell(files=len(restored), restored=sum(restored), bytes=total, coded=coded)
+def jpegs(folders: list[str]) -> None:
+    """Every JPEG file below the folders, one line each and one for all; a file that the codec
+    leaves to the byte models counts as stored. Times are the processor's, not the clock's."""
+    from lmc import codecs
+    from lmc.codecs import jpeg
+
+    found = [p for folder in folders for p in Path(folder).rglob("*") if not p.is_symlink()]
+    names = sorted(p for p in found if p.suffix.lower() in (".jpg", ".jpeg") and p.is_file())
+    total = {"bytes": 0, "lmc": 0, "encode_s": 0.0, "decode_s": 0.0}
+    for path in names:
+        data = path.read_bytes()
+        began = time.process_time()
+        frame = jpeg.encode(data, 1)
+        middle = time.process_time()
+        back = None
+        if frame is not None:
+            back = codecs.decode_frame(
+                frame.method, frame.params, frame.payload, len(data), None, threads=1
+            )
+        end = time.process_time()
+        size = len(data) if frame is None else len(frame.params) + len(frame.payload) + 25
+        tell(
+            file=path.name,
+            sha256=digest(data),
+            bytes=len(data),
+            lmc=size,  # with 25 bytes of container
+            saved=round(1 - size / len(data), 4),
+            encode_mb_s=round(len(data) / (middle - began) / 1e6, 3),
+            decode_mb_s=round(len(data) / (end - middle) / 1e6, 3) if frame else None,
+            memory_mb=frame.memory >> 20 if frame else None,
+            restored=back == data if frame else None,
+        )
+        total["bytes"] += len(data)
+        total["lmc"] += size
+        if frame:
+            total["encode_s"] += middle - began
+            total["decode_s"] += end - middle
+    tell(
+        **HERE,
+        files=len(names),
+        **{name: round(value, 1) for name, value in total.items()},
+        saved=round(1 - total["lmc"] / total["bytes"], 4),
+        encode_mb_s=round(total["bytes"] / total["encode_s"] / 1e6, 3),
+        decode_mb_s=round(total["bytes"] / total["decode_s"] / 1e6, 3),
+    )
 
 
 def start(path: str) -> None:
@@ -303,6 +349,8 @@ def main(arguments: list[str]) -> None:
             pictures(folders)
         case ["start", path]:
             start(path)
+        case ["jpeg", *folders]:
+            jpegs(folders)
         case ["llama", gguf, path, count]:
             llama(gguf, path, int(count))
         case _:

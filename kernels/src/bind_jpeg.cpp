@@ -99,15 +99,21 @@ py::bytes to_bytes(const std::vector<uint8_t>& out) {
   return {reinterpret_cast<const char*>(out.data()), out.size()};
 }
 
-bool rebuilds(const File& file, const std::vector<uint8_t>& outside, std::string_view data) {
+// Whether what a frame keeps gives the file again. The coefficients are borrowed.
+bool rebuilds(File& file, const std::vector<uint8_t>& outside, std::string_view data) {
+  bool same = false;
   try {
     File again = lmc::jpeg::from_bytes(outside.data(), outside.size(), data.size());
-    again.planes = file.planes;
-    const std::vector<uint8_t> out = lmc::jpeg::put_together(again, data.size());
-    return std::memcmp(out.data(), data.data(), data.size()) == 0;
+    again.planes.swap(file.planes);
+    try {
+      const std::vector<uint8_t> out = lmc::jpeg::put_together(again, data.size());
+      same = std::memcmp(out.data(), data.data(), data.size()) == 0;
+    } catch (const Unknown&) {
+    }
+    again.planes.swap(file.planes);
   } catch (const Unknown&) {
-    return false;
   }
+  return same;
 }
 
 // (what lies outside of the scans, the bands, bytes of memory to decode), or None.

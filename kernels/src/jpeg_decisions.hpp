@@ -44,19 +44,16 @@ class Decisions {
   void set(int voice, uint64_t context, int sign) {
     hash_[voice] = mixer::hash64(context);
     sign_[voice] = sign;
+    find(voice, hash_[voice]);
   }
-  // To be called when all voices have a context.
-  void begin() { find(hash_); }
 
   // Goes to other lines, where the first ones have no nodes for a decision.
   void move(uint32_t part) {
-    uint32_t other[kVoices];
     for (int i = 0; i < kVoices; ++i) {
       uint32_t h = (hash_[i] + part * 0x9E3779B1u) * 0x85EBCA6Bu;
       h ^= h >> 15;
-      other[i] = h * 0x9E3779B1u;
+      find(i, h * 0x9E3779B1u);
     }
-    find(other);
   }
 
   // The sign is known: voices that expected the other one turn to the line beside theirs.
@@ -64,7 +61,7 @@ class Decisions {
     for (int i = 0; i < kVoices; ++i) {
       if (sign_[i] * sign >= 0) continue;
       hash_[i] ^= uint32_t{1} << shift_;
-      at_[i] = &lines_[(hash_[i] >> shift_) * kNodes];
+      find(i, hash_[i]);
     }
   }
 
@@ -99,11 +96,10 @@ class Decisions {
   static constexpr size_t kNodes = 16;  // of a line
   static constexpr uint32_t kLimit = 127, kFlip = ~1023u;
 
-  void find(const uint32_t* hashes) {
-    for (int i = 0; i < kVoices; ++i) {
-      at_[i] = &lines_[(hashes[i] >> shift_) * kNodes];
-      __builtin_prefetch(at_[i]);
-    }
+  // A voice's line starts loading.
+  void find(int voice, uint32_t hash) {
+    at_[voice] = &lines_[(hash >> shift_) * kNodes];
+    __builtin_prefetch(at_[voice]);
   }
   static std::vector<int32_t> first() { return std::vector<int32_t>(kVoices, 12000); }
 

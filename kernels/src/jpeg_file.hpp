@@ -83,7 +83,7 @@ inline std::vector<uint8_t> put_together(const File& f, size_t size) {
   return out;
 }
 
-// ---- choices and headers as bytes (FORMAT.md, 5.4) --------------------------------------------------
+// ---- choices and headers as bytes (FORMAT.md, 5.5) --------------------------------------------------
 
 inline void put_number(std::vector<uint8_t>& out, uint64_t v) {
   for (; v >= 128; v >>= 7) out.push_back(static_cast<uint8_t>(v | 128));

@@ -193,7 +193,6 @@ class Band {
   // A number of `width` bits, the highest first. row: which number it is and what it depends on most,
   // 0 to 51; guess: what it is expected to be, 0 to 65.
   int count(int width, int known, int row, int guess) {
-    decisions_.begin();
     int v = 1, node = 1;
     for (int done = 0; done < width; ++done) {
       if (done == 3) {
@@ -211,7 +210,6 @@ class Band {
   // A value: is it zero, its sign, the width of its magnitude, the bits below the highest. s1 (0 to 111)
   // and s2 (0 to 126) select vectors, s3 (0 to 3167) a context of the second map.
   int value(int known, int place, int s1, int s2, int s3) {
-    decisions_.begin();
     const auto decide = [&](int bit, int node, int part, bool is_sign = false) {
       const int selected[] = {(number_ * 64 + place) * 16 + part, s1 * 16 + part, s2 * 16 + part, kind_ * 16 + part};
       return decisions_.code(bits_, bit, node, selected, s3 * 16 + part, is_sign);

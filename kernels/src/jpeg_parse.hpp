@@ -21,7 +21,7 @@ struct Unknown : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-constexpr int kMaxComponents = 4, kMaxScans = 256;
+constexpr int kMaxComponents = 4, kMaxScans = 100;
 
 // Places of the coefficients in the order of the scans; a place is 8 * vertical + horizontal frequency.
 constexpr uint8_t kZigzag[64] = {0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48,

@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from lmc import compress
-from lmc.codecs import text
+from lmc.codecs import jpeg, text
 from lmc.codecs.base import Frame
 from lmc.container import (
     FRAME,
@@ -70,6 +70,16 @@ def network(lanes: int, window: int, anchor: int, path: Path = HERE / "tiny.safe
     """PROSE in a network frame, by a model that make_model.py makes or one that comes with lmc."""
     layout = text.Layout(lanes, window, anchor)
     return coded(text.encode_network(PROSE, read(path), layout, 1), PROSE)
+
+
+def picture(name: str) -> bytes:
+    return (HERE.parent / "codecs" / "jpeg" / f"{name}.jpg").read_bytes()
+
+
+def pictured(content: bytes) -> Frame:
+    made = jpeg.encode(content)
+    assert made is not None
+    return made
 
 
 def frame(content: bytes) -> tuple[bytes, int, int]:
@@ -305,6 +315,15 @@ def cases() -> list[tuple[str, str, str, bytes]]:
             for name, data in (
                 ("lmc-tiny", network(1, 768, 16, EMBEDDED / "lmc-tiny.safetensors")),
                 ("lmc-small", network(2, 768, 128, EMBEDDED / "lmc-small.safetensors")),
+            )
+        ),
+        *(
+            (f"good-jpeg-{name}", good(data), why, coded(pictured(data), data))
+            for name, why, data in (
+                ("sequential", "method 9: 4:2:0, with the well-known tables", picture("420")),
+                ("progressive", "method 9: progressive", picture("progressive")),
+                ("restarts", "method 9: 4:2:2, with restart markers", picture("422-restarts")),
+                ("cmyk", "method 9: four components", picture("cmyk")),
             )
         ),
     ]
