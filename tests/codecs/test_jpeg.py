@@ -154,7 +154,7 @@ def test_what_is_no_file_is_left_to_others() -> None:
 def test_damaged_files_come_back_or_are_left_to_others() -> None:
     rng = random.Random(4)
     kept = 0
-    for _ in range(150):
+    for _ in range(100):
         odd = bytearray(FILES[rng.choice(KNOWN)])
         for _ in range(rng.choice((1, 1, 2, 5))):
             odd[rng.randrange(2, len(odd))] = rng.randrange(256)
@@ -163,13 +163,13 @@ def test_damaged_files_come_back_or_are_left_to_others() -> None:
         if frame is not None:
             kept += 1
             assert restore(frame, len(data)) == data
-    assert kept > 20
+    assert kept > 15
 
 
 def test_damaged_frames_do_no_harm() -> None:
     rng = random.Random(5)
     refused = 0
-    for _ in range(150):
+    for _ in range(100):
         data = FILES[rng.choice(KNOWN)]
         frame = frame_of(data, rng.choice((1, 2)))
         payload = bytearray(frame.payload)
@@ -180,14 +180,14 @@ def test_damaged_frames_do_no_harm() -> None:
             assert len(back) == len(data)
         except Corrupt:
             refused += 1
-    assert refused > 50
+    assert refused > 30
 
 
 def test_damaged_headers_do_no_harm() -> None:
     """The headers as a decoder gets them, damaged at will: no check stands before them."""
     rng = random.Random(6)
     refused = 0
-    for _ in range(300):
+    for _ in range(200):
         data = FILES[rng.choice(KNOWN)]
         parts = _native.jpeg_encode(data, rng.choice((1, 2)), 1)
         assert parts is not None
@@ -198,7 +198,7 @@ def test_damaged_headers_do_no_harm() -> None:
             assert len(_native.jpeg_decode(bytes(outside), parts[1], len(data), 1)) == len(data)
         except _native.Damaged:
             refused += 1
-    assert refused > 100
+    assert refused > 60
 
 
 def test_claims_are_refused() -> None:
