@@ -266,7 +266,7 @@ def jpegs(folders: list[str]) -> None:
 
     found = [p for folder in folders for p in Path(folder).rglob("*") if not p.is_symlink()]
     names = sorted(p for p in found if p.suffix.lower() in (".jpg", ".jpeg") and p.is_file())
-    total = {"bytes": 0, "lmc": 0, "encode_s": 0.0, "decode_s": 0.0}
+    total = {"bytes": 0, "lmc_bytes": 0, "encode_s": 0.0, "decode_s": 0.0}
     for path in names:
         data = path.read_bytes()
         began = time.process_time()
@@ -283,7 +283,7 @@ def jpegs(folders: list[str]) -> None:
             file=path.name,
             sha256=digest(data),
             bytes=len(data),
-            lmc=size,  # with 25 bytes of container
+            lmc_bytes=size,  # with 25 bytes of container
             saved=round(1 - size / len(data), 4),
             encode_mb_s=round(len(data) / (middle - began) / 1e6, 3),
             decode_mb_s=round(len(data) / (end - middle) / 1e6, 3) if frame else None,
@@ -291,7 +291,7 @@ def jpegs(folders: list[str]) -> None:
             restored=back == data if frame else None,
         )
         total["bytes"] += len(data)
-        total["lmc"] += size
+        total["lmc_bytes"] += size
         if frame:
             total["encode_s"] += middle - began
             total["decode_s"] += end - middle
@@ -299,7 +299,7 @@ def jpegs(folders: list[str]) -> None:
         **HERE,
         files=len(names),
         **{name: round(value, 1) for name, value in total.items()},
-        saved=round(1 - total["lmc"] / total["bytes"], 4),
+        saved=round(1 - total["lmc_bytes"] / total["bytes"], 4),
         encode_mb_s=round(total["bytes"] / total["encode_s"] / 1e6, 3),
         decode_mb_s=round(total["bytes"] / total["decode_s"] / 1e6, 3),
     )
