@@ -725,7 +725,6 @@ class Encoder:
             for i, c in enumerate(self.contexts(value, act, miss)[: plan.histories])
         ]
         kind = 0 if j == 0 else 3 if not self.has_base else 2 if j + 1 == self.channels else 1
-        level = sum(act >= end for end in (3, 6, 9))
         surprised = 3 if not self.has_base else 0 if self.surprise < -2 else 1 + (self.surprise > 2)
         sample = self.channel(self.known, j)
         c0 = node = 1
@@ -748,7 +747,7 @@ class Encoder:
                     j,
                     value,
                     (kind, left, c0, node, walk),
-                    (act, level, miss, surprised),
+                    (act, miss, surprised),
                     slots,
                     bit,
                 )
@@ -760,10 +759,10 @@ class Encoder:
 
     def code_bit(
         self, j: int, value: int, state: tuple[int, int, int, int, int],
-        local: tuple[int, int, int, int], slots: list[list[int]], bit: int,
+        local: tuple[int, int, int], slots: list[list[int]], bit: int,
     ) -> None:  # fmt: skip
         kind, left, c0, node, walk = state
-        act, level, miss, surprised = local
+        act, miss, surprised = local
         depth, plan, w = self.depth, self.plan, self.own
         cells: list[tuple[dict[int, int], int, int] | None] = []
         for m, slot in zip(self.history_maps, slots, strict=True):
@@ -773,10 +772,11 @@ class Encoder:
         offs = [
             (v + 2 - 4 * middle, miss if i < 2 else surprised) for i, v in enumerate(self.smooth)
         ]
-        offs[plan.smooth :] = [(v - middle, level) for v in self.numeric[: plan.numeric]]
+        offs[plan.smooth :] = [(v - middle, 0) for v in self.numeric[: plan.numeric]]
+        based = 1 if kind == 2 else kind
         for m, (off, around) in zip(self.numeric_maps, offs, strict=True):
             side = 16 + distance(off) if off >= 0 else 15 - distance(-off - 1)
-            cells.append((m, (((walk * 4 + kind) * 4 + around) * 8 + left) * 32 + side, HALF))
+            cells.append((m, ((based * 4 + around) * 8 + left) * 32 + side, HALF))
         at = kind * 8 + left
         beside = [*self.numeric[:3], w[W], w[N]]
         agree = sum(((s | 1 << depth) >> (left + 1) == c0) << i for i, s in enumerate(beside))

@@ -111,7 +111,7 @@ class Coder {
         shape_maps_(static_cast<size_t>(kPlan.shapes) << 16),
         fresh_maps_(8 << 10),
         history_maps_(static_cast<size_t>(kPlan.histories) << 10),
-        numeric_maps_(static_cast<size_t>(kPlan.smooth + kPlan.numeric) << 13),
+        numeric_maps_(static_cast<size_t>(kPlan.smooth + kPlan.numeric) << 12),
         match_{{fit(g.pixels(), 8, 22), 12}, {fit(g.pixels(), 8, 22), 6}},
         candidate_(t_, avx2, kCandidateSets, 9000, kCandidates, size_t{1} << map_bits_, 3 << 10),
         fresh_(t_, avx2, kFreshSets, 20000, 1, 256, 1024),
@@ -583,7 +583,7 @@ class Coder {
     make_contexts(j, value, g, act, miss);
 
     const uint32_t kind = j == 0 ? 0 : !g.has_base ? 3 : j + 1 == g_.channels ? 2 : 1;
-    const uint32_t level = act < 3 ? 0 : act < 6 ? 1 : act < 9 ? 2 : 3;
+    const uint32_t based = kind == 2 ? 1 : kind;  // predictors err alike in all channels with a base
     const uint32_t surprised = !g.has_base ? 3 : g.surprise < -2 ? 0 : g.surprise > 2 ? 2 : 1;
     uint32_t c0 = 1, node = 1;  // the bits so far behind a leading one, and those of this half
     for (int left = depth_ - 1; left >= 0; --left) {  // bits behind this one
@@ -608,9 +608,9 @@ class Coder {
           const bool fine = i < kPlan.smooth;
           const int off = fine ? g.smooth[i] + 2 - 4 * middle : g.numeric[i - kPlan.smooth] - middle;
           const uint32_t side = off >= 0 ? 16 + distance(static_cast<uint32_t>(off)) : 15 - distance(static_cast<uint32_t>(-off - 1));
-          const uint32_t around = !fine ? level : i < 2 ? miss : surprised;
-          colour_.voice(v, &numeric_maps_[static_cast<size_t>(i) << 13 |
-                                          ((((walk * 4u + kind) * 4 + around) * 8 + static_cast<uint32_t>(left)) * 32 + side)]);
+          const uint32_t around = !fine ? 0 : i < 2 ? miss : surprised;
+          colour_.voice(v, &numeric_maps_[static_cast<size_t>(i) << 12 |
+                                          (((based * 4 + around) * 8 + static_cast<uint32_t>(left)) * 32 + side)]);
         }
         const auto agrees = [&](int s) { return static_cast<uint32_t>(((s | 1 << depth_) >> (left + 1)) == static_cast<int>(c0)); };
         const uint32_t agree = agrees(g.numeric[0]) | agrees(g.numeric[1]) << 1 | agrees(g.numeric[2]) << 2 |
@@ -703,7 +703,7 @@ class Coder {
   Buffer<Adaptive> shape_maps_;    // [voice][context]
   Buffer<Adaptive> fresh_maps_;    // [voice][context]
   Buffer<Adaptive> history_maps_;  // [context][kind][history]
-  Buffer<Adaptive> numeric_maps_;  // [predictor][walk][kind][around][bits behind][side]
+  Buffer<Adaptive> numeric_maps_;  // [predictor][based][around][bits behind][side]
   Match match_[2];
   Decision<kPlan.values + kPlan.shapes, 5, 21, 10> candidate_;
   Decision<8, 3, 21, 10> fresh_;

@@ -34,7 +34,6 @@ class Decision {
   Decision(const Decision&) = delete;
   Decision& operator=(const Decision&) = delete;
 
-  void limit(int voice, uint32_t most) { limits_[voice] = most; }
   // A voice for the next bit; each of its own cell.
   void voice(int i, Adaptive* cell) { at_[i] = &cell->value; }
   void silence(int i) { at_[i] = &silent_; }
@@ -44,11 +43,7 @@ class Decision {
     mixer_.select(selected, final_context);
     refine_[0].prefetch(context1);
     refine_[1].prefetch(context2);
-#if defined(__x86_64__)
     (avx2_ ? mixer::inputs_avx2<kWidth> : mixer::inputs_scalar<kWidth>)(t_, at_, flip_, values_, x_);
-#else
-    mixer::inputs_scalar<kWidth>(t_, at_, flip_, values_, x_);
-#endif
     const int32_t logit = mixer_.predict(avx2_, x_);
     const uint32_t p = mixer::squash24(t_, logit);
     const uint32_t q1 = refine_[0].refine(context1, logit);
@@ -61,11 +56,7 @@ class Decision {
     mixer_.update(avx2_, t_, x_, bit);
     refine_[0].update(t_, bit);
     refine_[1].update(t_, bit);
-#if defined(__x86_64__)
     (avx2_ ? mixer::learn_avx2<kWidth> : mixer::learn_scalar<kWidth>)(t_, values_, limits_, bit);
-#else
-    mixer::learn_scalar<kWidth>(t_, values_, limits_, bit);
-#endif
     for (int i = 0; i < kVoices; ++i) *at_[i] = values_[i];
   }
 
