@@ -13,7 +13,9 @@ namespace py = pybind11;
 
 namespace {
 
-py::bytes to_bytes(const std::vector<uint8_t>& v) { return py::bytes(reinterpret_cast<const char*>(v.data()), v.size()); }
+py::bytes to_bytes(const std::vector<uint8_t>& v) {
+  return py::bytes(reinterpret_cast<const char*>(v.data()), v.size());
+}
 
 const uint8_t* pointer(std::string_view v) { return reinterpret_cast<const uint8_t*>(v.data()); }
 
@@ -35,7 +37,9 @@ py::bytes deflate(const py::bytes& recipe, const py::bytes& bytes) {
   std::optional<std::vector<uint8_t>> stream;
   {
     py::gil_scoped_release unlock;
-    if (what.size() < size_t{1} << 31) stream = lmc::deflate::rebuild(pointer(how), how.size(), pointer(what), what.size());
+    if (what.size() < size_t{1} << 31) {
+      stream = lmc::deflate::rebuild(pointer(how), how.size(), pointer(what), what.size());
+    }
   }
   if (!stream) throw lmc::Damaged("the recipe of a deflate stream leads nowhere");
   return to_bytes(*stream);
@@ -131,8 +135,10 @@ py::bytes png_usual_filters(const py::bytes& data, size_t rows, size_t width, si
 
 void bind_deflate(py::module_& m) {
   m.def("inflate", &inflate, py::arg("stream"), py::arg("size"), py::arg("window_bits"), py::arg("most"),
-        py::arg("exact") = true, "The bytes of a deflate stream of `size` bytes (or at most so many, if not exact), the recipe to write it again, and the\n"
-        "bytes that it takes of `stream`; None if it is damaged or its recipe longer than `most`.");
+        py::arg("exact") = true,
+        "The bytes of a deflate stream of `size` bytes (or at most so many, if not exact), the recipe to\n"
+        "write it again, and the bytes that it takes of `stream`; None if it is damaged or its recipe is\n"
+        "longer than `most`.");
   m.def("deflate", &deflate, py::arg("recipe"), py::arg("content"),
         "The stream that `inflate` made this recipe of. Raises Damaged.");
   m.def("deflate_plain", &deflate_plain, py::arg("content"), "A deflate stream of content, with a short recipe.");

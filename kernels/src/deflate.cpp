@@ -191,9 +191,10 @@ uint32_t bytes_of(const Block& block, const Token* tokens) {
   return n;
 }
 
-// Walks the tokens of a stream; found(predicted, true token) may end it by false.
+// Walks the tokens of a stream; found(predicted, true token) may end it by false. False if that
+// takes too long.
 template <class Predictor, class Found>
-void compare(Predictor&& predictor, const Stream& s, size_t most, Found&& found) {
+bool compare(Predictor&& predictor, const Stream& s, size_t most, Found&& found) {
   uint8_t fixed[kLiterals + kDistances];
   fixed_lengths(fixed);
   const Token* token = s.tokens.data();
@@ -205,26 +206,28 @@ void compare(Predictor&& predictor, const Stream& s, size_t most, Found&& found)
     }
     predictor.begin(block.kind == kFixed ? fixed : block.header.lengths, bytes_of(block, token));
     for (uint32_t i = 0; i < block.count; ++i, ++token) {
-      if (token == last || !found(predictor.predict(), *token)) return;
+      if (token == last || !found(predictor.predict(), *token)) return true;
+      if (predictor.exhausted()) return false;
       predictor.take(*token);
     }
   }
+  return true;
 }
 
 template <class Found>
-void compare(const Parameters& p, const Stream& s, size_t most, Found&& found) {
+bool compare(const Parameters& p, const Stream& s, size_t most, Found&& found) {
   const uint8_t* bytes = s.bytes.data();
   if (p.strategy == kOptimal) return compare(OptimalPredictor(bytes, s.bytes.size()), s, most, found);
-  compare(ZlibPredictor(p, bytes, s.bytes.size()), s, most, found);
+  return compare(ZlibPredictor(p, bytes, s.bytes.size()), s, most, found);
 }
 
 size_t errors(const Parameters& p, const Stream& s, size_t tokens, size_t most) {
   size_t n = 0;
-  compare(p, s, tokens, [&](Token a, Token b) {
+  const bool done = compare(p, s, tokens, [&](Token a, Token b) {
     n += a != b;
     return n <= most;
   });
-  return n;
+  return done ? n : most + 1;
 }
 
 struct Candidate {
@@ -236,11 +239,10 @@ struct Candidate {
 // number of errors may be that of a part, but it is 0 only where it is that of all.
 Candidate best_parameters(const Stream& s, int window_bits) {
   constexpr Parameters kLikely[] = {
-      {kFiltered, 9, 0, 0}, {kFiltered, 6, 0, 0}, {kDefault, 9, 0, 0},  {kDefault, 6, 0, 0},  {kFiltered, 7, 0, 0},
-      {kFiltered, 8, 0, 0}, {kDefault, 7, 0, 0},  {kDefault, 8, 0, 0},  {kDefault, 1, 0, 0},  {kDefault, 2, 0, 0},
-      {kDefault, 3, 0, 0},  {kDefault, 4, 0, 0},  {kDefault, 5, 0, 0},  {kFar, 9, 0, 0},
-      {kFar, 6, 0, 0},      {kFiltered, 4, 0, 0}, {kFiltered, 5, 0, 0},
-      {kRuns, 6, 0, 0},     {kHuffmanOnly, 6, 0, 0}};
+      {kFiltered, 9, 0, 0}, {kFiltered, 6, 0, 0}, {kDefault, 9, 0, 0}, {kDefault, 6, 0, 0},    {kFiltered, 7, 0, 0},
+      {kFiltered, 8, 0, 0}, {kDefault, 7, 0, 0},  {kDefault, 8, 0, 0}, {kDefault, 1, 0, 0},    {kDefault, 2, 0, 0},
+      {kDefault, 3, 0, 0},  {kDefault, 4, 0, 0},  {kDefault, 5, 0, 0}, {kFar, 9, 0, 0},        {kFar, 6, 0, 0},
+      {kFiltered, 4, 0, 0}, {kFiltered, 5, 0, 0}, {kRuns, 6, 0, 0},    {kHuffmanOnly, 6, 0, 0}};
   bool literals = true, runs = true;
   uint32_t far = 0;
   for (Token t : s.tokens) {
@@ -273,7 +275,8 @@ Candidate best_parameters(const Stream& s, int window_bits) {
       least = std::min(least, c.errors);
       if (keep == 1 && least == 0) break;
     }
-    std::stable_sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) { return a.errors < b.errors; });
+    std::stable_sort(all.begin(), all.end(),
+                     [](const Candidate& a, const Candidate& b) { return a.errors < b.errors; });
     if (all.size() > keep) all.resize(keep);
   };
   const size_t part = std::min<size_t>(s.tokens.size(), 30000);
@@ -308,7 +311,7 @@ std::optional<std::vector<uint8_t>> describe(const Stream& s, int window_bits, s
     }
     return 2 * corrections.size() <= most;  // each takes 2 bytes or more
   };
-  if (best.errors > 0) compare(p, s, SIZE_MAX, correct);
+  if (best.errors > 0 && !compare(p, s, SIZE_MAX, correct)) return {};
   if (2 * corrections.size() > most) return {};
 
   Out out;
@@ -437,6 +440,7 @@ std::vector<uint8_t> rebuild(In& in, const Plan& plan, Predictor&& predictor, bo
         const size_t left = optimal ? begin + run.count - at : size - at;
         if (left == 0) throw Wrong{};
         Token t = predictor.predict();
+        if (predictor.exhausted()) throw Wrong{};
         if (correction != plan.corrections.end() && gap == correction->gap) {
           const uint16_t predicted = t.distance;
           t = correction->token;
@@ -483,7 +487,8 @@ std::vector<uint8_t> rebuild_or_throw(In in, const uint8_t* bytes, size_t size) 
 
 }  // namespace
 
-std::optional<std::vector<uint8_t>> rebuild(const uint8_t* recipe, size_t recipe_size, const uint8_t* bytes, size_t size) {
+std::optional<std::vector<uint8_t>> rebuild(const uint8_t* recipe, size_t recipe_size, const uint8_t* bytes,
+                                            size_t size) {
   try {
     return rebuild_or_throw(In(recipe, recipe_size), bytes, size);
   } catch (const Wrong&) {

@@ -28,18 +28,18 @@ constexpr int kLiterals = 288, kDistances = 32, kLengthCodes = 19;
 
 // What a block of dynamic codes says before its tokens.
 struct Header {
-  int literals = 0, distances = 0;       // code lengths sent: 257 to 286, 1 to 30
+  int literals = 0, distances = 0;               // code lengths sent: 257 to 286, 1 to 30
   uint8_t lengths[kLiterals + kDistances] = {};  // first those of literals, then of distances
-  std::vector<uint8_t> symbols;          // how they were sent: symbol, then its extra bits (16 to 18)
-  int codes = 0;                         // code length codes sent, 4 to 19
-  uint8_t code_lengths[kLengthCodes] = {};  // by symbol, not in the order sent
+  std::vector<uint8_t> symbols;                  // how they were sent: symbol, then its extra bits (16 to 18)
+  int codes = 0;                                 // code length codes sent, 4 to 19
+  uint8_t code_lengths[kLengthCodes] = {};       // by symbol, not in the order sent
   bool operator==(const Header& o) const;
 };
 
 struct Block {
-  Kind kind = kStored;     // never kDescribed here
-  uint32_t count = 0;      // tokens, or bytes if stored
-  Header header;           // of kDynamic
+  Kind kind = kStored;  // never kDescribed here
+  uint32_t count = 0;   // tokens, or bytes if stored
+  Header header;        // of kDynamic
 };
 
 struct Stream {
@@ -58,7 +58,8 @@ std::optional<Stream> inflate(const uint8_t* data, size_t size, size_t most, boo
 std::optional<std::vector<uint8_t>> describe(const Stream& stream, int window_bits, size_t most);
 
 // The stream that has these bytes and this recipe; none if the recipe is damaged.
-std::optional<std::vector<uint8_t>> rebuild(const uint8_t* recipe, size_t recipe_size, const uint8_t* bytes, size_t size);
+std::optional<std::vector<uint8_t>> rebuild(const uint8_t* recipe, size_t recipe_size, const uint8_t* bytes,
+                                            size_t size);
 
 // A stream of these bytes as zlib's level 6 for filtered content chooses it: its recipe is short.
 std::vector<uint8_t> compress(const uint8_t* bytes, size_t size);

@@ -10,9 +10,11 @@ namespace lmc::deflate {
 
 constexpr uint16_t kLengthBase[29] = {3,  4,  5,  6,  7,  8,  9,  10, 11,  13,  15,  17,  19,  23, 27,
                                       31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258};
-constexpr uint8_t kLengthExtra[29] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
-constexpr uint16_t kDistanceBase[30] = {1,   2,   3,   4,   5,   7,    9,    13,   17,   25,   33,   49,   65,    97,    129,
-                                        193, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577};
+constexpr uint8_t kLengthExtra[29] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2,
+                                      2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
+constexpr uint16_t kDistanceBase[30] = {1,    2,    3,    4,    5,    7,    9,    13,    17,    25,
+                                        33,   49,   65,   97,   129,  193,  257,  385,   513,   769,
+                                        1025, 1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577};
 constexpr uint8_t kCodeOrder[kLengthCodes] = {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
 constexpr int kEndOfBlock = 256;
 
@@ -22,7 +24,8 @@ inline int length_code(uint32_t length) {
   static const std::array<uint8_t, kMaxMatch + 1> table = [] {
     std::array<uint8_t, kMaxMatch + 1> t{};
     for (int c = 0; c < 29; ++c) {
-      for (uint32_t l = kLengthBase[c]; l <= kMaxMatch && (c == 28 || l < kLengthBase[c + 1]); ++l) t[l] = static_cast<uint8_t>(c);
+      for (uint32_t l = kLengthBase[c]; l <= kMaxMatch && (c == 28 || l < kLengthBase[c + 1]); ++l)
+        t[l] = static_cast<uint8_t>(c);
     }
     return t;
   }();
@@ -35,8 +38,10 @@ inline int distance_code(uint32_t distance) {
     for (int c = 0; c < 30; ++c) {
       const uint32_t end = c == 29 ? kMaxDistance + 1 : kDistanceBase[c + 1];
       for (uint32_t d = kDistanceBase[c]; d < end; ++d) {
-        if (d <= 256) t[d - 1] = static_cast<uint8_t>(c);
-        else t[256 + ((d - 1) >> 7)] = static_cast<uint8_t>(c);
+        if (d <= 256)
+          t[d - 1] = static_cast<uint8_t>(c);
+        else
+          t[256 + ((d - 1) >> 7)] = static_cast<uint8_t>(c);
       }
     }
     return t;
@@ -47,7 +52,8 @@ inline int distance_code(uint32_t distance) {
 // How many of the first `most` bytes are the same.
 inline uint32_t common(const uint8_t* a, const uint8_t* b, uint32_t most) {
   uint32_t n = 0;
-  for (; n + 8 <= most && std::memcmp(a + n, b + n, 8) == 0; n += 8) {}
+  for (; n + 8 <= most && std::memcmp(a + n, b + n, 8) == 0; n += 8) {
+  }
   while (n < most && a[n] == b[n]) ++n;
   return n;
 }

@@ -31,7 +31,7 @@ class BitReader {
   }
   uint32_t align() { return take(held_ % 8); }
   size_t place() const { return at_ - static_cast<size_t>(held_ / 8); }  // the next whole byte
-  const uint8_t* bytes(size_t n) {  // at a byte boundary
+  const uint8_t* bytes(size_t n) {                                       // at a byte boundary
     const size_t from = place();
     if (n > size_ - from) throw Wrong{};
     at_ = from + n;
@@ -87,9 +87,7 @@ Header read_header(BitReader& in) {
   Decoder decoder;
   decoder.assign(h.code_lengths, kLengthCodes, 7);
   const int n = h.literals + h.distances;
-  const auto place = [&](int i) -> uint8_t& {
-    return h.lengths[i < h.literals ? i : kLiterals + i - h.literals];
-  };
+  const auto place = [&](int i) -> uint8_t& { return h.lengths[i < h.literals ? i : kLiterals + i - h.literals]; };
   for (int i = 0; i < n;) {
     const int symbol = decoder.read(in);
     h.symbols.push_back(static_cast<uint8_t>(symbol));

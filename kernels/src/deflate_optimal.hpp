@@ -11,8 +11,7 @@ namespace lmc::deflate {
 
 class OptimalPredictor {
  public:
-  OptimalPredictor(const uint8_t* data, size_t size)
-      : data_(data), size_(static_cast<uint32_t>(size)) {}
+  OptimalPredictor(const uint8_t* data, size_t size) : data_(data), size_(static_cast<uint32_t>(size)) {}
 
   // A block of `count` bytes begins here, with these code lengths.
   void begin(const uint8_t* lengths, uint32_t count) {
@@ -34,6 +33,7 @@ class OptimalPredictor {
   }
   void take(Token t) { at_ += t.length; }
   void skip(uint32_t n) { at_ += n; }
+  bool exhausted() const { return false; }  // its search has bounds enough
 
  private:
   // Places are chained by their first 3, 4, 6 and 12 bytes: the longer a match must be to be worth
@@ -107,7 +107,8 @@ class OptimalPredictor {
       const uint32_t enough = k + 1 < kChains ? std::min(kFirst[k + 1] - 1, most) : most;
       const std::vector<uint32_t>& previous = chains_[k].previous;
       uint32_t links = kLinks;
-      for (uint32_t next = previous[p % kMaxDistance]; next != 0 && best < enough && links-- > 0 && matches_.size() < full;) {
+      for (uint32_t next = previous[p % kMaxDistance];
+           next != 0 && best < enough && links-- > 0 && matches_.size() < full;) {
         const uint32_t from = next - 1;
         if (p - from > kMaxDistance) break;
         if (data_[from + best] == data_[p + best] && data_[from] == data_[p]) {

@@ -20,8 +20,9 @@ struct Parameters {
 struct Effort {
   uint32_t good, lazy, nice, chain;  // shorten the search; skip it; end it; links followed
 };
-constexpr Effort kEfforts[10] = {{0, 0, 0, 0},      {4, 4, 8, 4},        {4, 5, 16, 8},      {4, 6, 32, 32},      {4, 4, 16, 16},
-                                 {8, 16, 32, 32},   {8, 16, 128, 128},   {8, 32, 128, 256},  {32, 128, 258, 1024}, {32, 258, 258, 4096}};
+constexpr Effort kEfforts[10] = {{0, 0, 0, 0},         {4, 4, 8, 4},        {4, 5, 16, 8},     {4, 6, 32, 32},
+                                 {4, 4, 16, 16},       {8, 16, 32, 32},     {8, 16, 128, 128}, {8, 32, 128, 256},
+                                 {32, 128, 258, 1024}, {32, 258, 258, 4096}};
 
 class ZlibPredictor {
  public:
@@ -35,7 +36,8 @@ class ZlibPredictor {
         window_(1u << p.window_bits),
         reach_(window_ - kMaxMatch - kMinMatch - 1),
         shift_((p.memory + 9u) / 3),
-        mask_((1u << (p.memory + 7)) - 1) {
+        mask_((1u << (p.memory + 7)) - 1),
+        links_left_(kLinksFree + kLinksPerByte * static_cast<int64_t>(size)) {
     if (searches()) {
       head_.assign(size_t{mask_} + 1, 0);
       previous_.assign(window_, 0);
@@ -84,6 +86,9 @@ class ZlibPredictor {
     }
   }
 
+  // Content can be made on which this search takes hours; images that have one are left alone.
+  bool exhausted() const { return links_left_ < 0; }
+
   // Bytes of a stored block.
   void skip(uint32_t n) {
     at_ += n;
@@ -92,6 +97,8 @@ class ZlibPredictor {
   }
 
  private:
+  static constexpr int64_t kLinksFree = 1 << 30, kLinksPerByte = 1024;
+
   struct Match {
     uint32_t length, distance;
   };
@@ -132,7 +139,8 @@ class ZlibPredictor {
     uint32_t back = previous_[p & (window_ - 1)], from = p - back;
     if (back == 0 || back > reach_) return {kMinMatch - 1, 0};
     const uint32_t nice = std::min(effort_.nice, size_ - p);
-    uint32_t links = best >= effort_.good ? effort_.chain >> 2 : effort_.chain, distance = 0;
+    const uint32_t allowed = best >= effort_.good ? effort_.chain >> 2 : effort_.chain;
+    uint32_t links = allowed, distance = 0;
     if (best >= most) return {most, 0};
     const uint8_t* a = data_ + p;
     const uint16_t* previous = previous_.data();
@@ -154,6 +162,7 @@ class ZlibPredictor {
       from -= back;
       if (back == 0 || from <= limit || --links == 0) break;
     }
+    links_left_ -= allowed - links;
     if (!greedy_ && best <= 5 && (strategy_ == kFiltered || (best == 3 && distance > too_far_))) best = kMinMatch - 1;
     return {best, distance};
   }
@@ -165,6 +174,7 @@ class ZlibPredictor {
   const bool greedy_;
   const uint32_t too_far_;  // for a match of 3 bytes
   const uint32_t window_, reach_, shift_, mask_;
+  int64_t links_left_;
   uint32_t at_ = 0, inserted_ = 0;
   bool known_ = false;  // here_ is zlib's search at at_
   Match here_{2, 0}, next_{2, 0};
