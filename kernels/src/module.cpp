@@ -10,4 +10,5 @@ PYBIND11_MODULE(_native, m) {
   bind_text(m);
   bind_graphic(m);
   bind_jpeg(m);
+  bind_photo(m);
 }

@@ -1,0 +1,109 @@
+#include "photo.hpp"
+
+#include <cstdlib>
+#include <stdexcept>
+
+#include "dispatch.hpp"
+#include "mixer_tables.hpp"
+
+namespace lmc::photo {
+
+const Variant& variant_scalar();
+#if defined(__x86_64__)
+const Variant& variant_avx2();
+const Variant& variant_avx512vnni();
+#endif
+
+namespace {
+
+std::vector<const Variant*> variants() {
+  std::vector<const Variant*> all{&variant_scalar()};
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2")) all.push_back(&variant_avx2());
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
+    all.push_back(&variant_avx512vnni());
+#endif
+  return all;
+}
+
+struct Tables {
+  int32_t power[64], quantile[31];
+  Tables() {
+    // 2^(1/64) by repeated square roots, units of 2^-62; then powers.
+    using u128 = unsigned __int128;
+    const auto root = [](u128 v) {
+      u128 r = 0;
+      for (int bit = 63; bit >= 0; --bit) {
+        const u128 next = r | u128{1} << bit;
+        if (next * next <= v) r = next;
+      }
+      return r;
+    };
+    u128 step = u128{1} << 63;  // 2 in units of 2^-62
+    for (int i = 0; i < 6; ++i) step = root(step << 62);
+    u128 v = u128{1} << 62;
+    for (int32_t& p : power) {
+      p = static_cast<int32_t>((v + (u128{1} << 45)) >> 46);
+      v = v * step >> 62;
+    }
+    for (int depth = 0; depth < 5; ++depth)
+      for (int path = 0; path < 1 << depth; ++path)
+        quantile[(1 << depth) - 1 + path] =
+            mixer::stretch24(mixer::tables(), static_cast<uint32_t>(2 * path + 1) << (23 - depth));
+  }
+};
+const Tables& numbers() {
+  static const Tables instance;
+  return instance;
+}
+
+}  // namespace
+
+int32_t power2(int e) { return numbers().power[e]; }
+int32_t quantile(int depth, int path) { return numbers().quantile[(1 << depth) - 1 + path]; }
+
+Layer make_layer(int inputs, int outputs, int shift, const int8_t* weights, const int32_t* bias, const int32_t* factor) {
+  if (inputs < 4 || inputs % 4 != 0 || inputs > kMostWidth || outputs < kUnit || outputs % kUnit != 0 ||
+      outputs > kMostWidth || shift < 1 || shift > 40)
+    throw std::invalid_argument("the shape of a layer");
+  Layer layer{inputs, outputs, shift, {}, {bias, bias + outputs}, {factor, factor + outputs}};
+  layer.weights.resize(static_cast<size_t>(inputs) * static_cast<size_t>(outputs));
+  for (int o = 0; o < outputs; ++o) {
+    // 127 x 127 x 512 < 2^23, so with a bias below 2^30 no sum leaves 32 bits.
+    if (bias[o] >= 1 << 30 || bias[o] <= -(1 << 30) || factor[o] < 0 || factor[o] >= 1 << 24)
+      throw std::invalid_argument("a bias or factor of a layer");
+    for (int i = 0; i < inputs; ++i) {
+      const int8_t w = weights[static_cast<size_t>(o) * inputs + i];
+      if (w == -128) throw std::invalid_argument("a weight of a layer");
+      layer.weights[((static_cast<size_t>(o / kUnit) * (inputs / 4) + i / 4) * kUnit + o % kUnit) * 4 + i % 4] = w;
+    }
+  }
+  return layer;
+}
+
+std::vector<std::string> variant_names() {
+  std::vector<std::string> names;
+  for (const Variant* v : variants()) names.push_back(v->name);
+  return names;
+}
+
+const Variant& variant_by_name(const std::string& name) {
+  const char* forced = std::getenv("LMC_KERNELS");
+  const std::string wanted = !name.empty() ? name : forced != nullptr ? forced : "";
+  const auto all = variants();
+  for (const Variant* v : all)
+    if (v->name == wanted) return *v;
+  if (!name.empty()) throw std::invalid_argument("no such variant here: " + name);
+  // A name that belongs to the network's kernels (amx, neon, neondot) asks for the best here.
+  return *all.back();
+}
+
+size_t strip_bytes(const Shape& shape) {
+  const size_t height = static_cast<size_t>(shape.height) + 16, width = static_cast<size_t>(shape.width) + 16;
+  const size_t channels = static_cast<size_t>(shape.channels);
+  // Planes; the moments of the largest sets, their weights, features, inputs and outputs of each row; what is learned.
+  return channels * (7 * height * width * 4 + height * 20000 + (size_t{9} << 20)) + (size_t{1} << 20);
+}
+
+}  // namespace lmc::photo

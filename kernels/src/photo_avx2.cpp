@@ -1,0 +1,120 @@
+// The AVX2 variant: the same code for wider vectors, and products of bytes.
+#if defined(__x86_64__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"  // gcc 12's own avx512fintrin.h
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include <immintrin.h>
+
+#include <cstring>
+#include <optional>
+#include <tuple>
+#include <utility>
+
+#include "buffer.hpp"
+#include "dispatch.hpp"
+#include "mixer_sse.hpp"
+#include "mixer_tables.hpp"
+#include "mixer_weights.hpp"
+#include "photo.hpp"
+#include "photo_planes.hpp"
+#include "rangecoder.hpp"
+
+#pragma GCC push_options
+#pragma GCC target("avx2,bmi,bmi2")
+namespace lmc::photo {
+namespace {
+
+constexpr int kRows = 8;
+
+// Pairs of products of 0..127 and -127..127 stay within 16 bits, so nothing saturates.
+template <int kNow>
+inline void dots_of(const uint8_t* a, int inputs, const int8_t* w, int32_t* out) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  __m256i low[kNow], high[kNow];
+  for (int r = 0; r < kNow; ++r) low[r] = high[r] = _mm256_setzero_si256();
+  for (int k = 0; k < inputs; k += 4) {
+    const __m256i w0 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + k * kUnit));
+    const __m256i w1 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + k * kUnit + 32));
+    for (int r = 0; r < kNow; ++r) {
+      int32_t four;
+      std::memcpy(&four, a + r * inputs + k, 4);
+      const __m256i x = _mm256_set1_epi32(four);
+      low[r] = _mm256_add_epi32(low[r], _mm256_madd_epi16(_mm256_maddubs_epi16(x, w0), ones));
+      high[r] = _mm256_add_epi32(high[r], _mm256_madd_epi16(_mm256_maddubs_epi16(x, w1), ones));
+    }
+  }
+  for (int r = 0; r < kNow; ++r) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + r * kUnit), low[r]);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + r * kUnit + 8), high[r]);
+  }
+}
+void dots(const uint8_t* a, int inputs, int rows, const int8_t* w, int32_t* out) {
+  int r = 0;
+  for (; r + 4 <= rows; r += 4) dots_of<4>(a + r * inputs, inputs, w, out + r * kUnit);
+  for (; r < rows; ++r) dots_of<1>(a + r * inputs, inputs, w, out + r * kUnit);
+}
+
+// kLanes numbers of 64 bits, of which products take the low half.
+constexpr int kLanes = 8;
+struct Wide {
+  __m256i a, b;
+};
+inline Wide all(int64_t v) { return {_mm256_set1_epi64x(v), _mm256_set1_epi64x(v)}; }
+inline Wide load(const int32_t* p) {
+  return {_mm256_cvtepi32_epi64(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
+          _mm256_cvtepi32_epi64(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 4)))};
+}
+inline void store(int32_t* p, const Wide& x) {
+  const __m256i even = _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(x.a, even)));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 4), _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(x.b, even)));
+}
+inline Wide add(const Wide& x, const Wide& y) { return {_mm256_add_epi64(x.a, y.a), _mm256_add_epi64(x.b, y.b)}; }
+inline Wide sub(const Wide& x, const Wide& y) { return {_mm256_sub_epi64(x.a, y.a), _mm256_sub_epi64(x.b, y.b)}; }
+inline Wide times(const Wide& x, const Wide& y) { return {_mm256_mul_epi32(x.a, y.a), _mm256_mul_epi32(x.b, y.b)}; }
+inline __m256i most4(__m256i x, __m256i y) { return _mm256_blendv_epi8(y, x, _mm256_cmpgt_epi64(x, y)); }
+inline Wide most(const Wide& x, const Wide& y) { return {most4(x.a, y.a), most4(x.b, y.b)}; }
+inline __m256i least4(__m256i x, __m256i y) { return _mm256_blendv_epi8(x, y, _mm256_cmpgt_epi64(x, y)); }
+inline Wide least(const Wide& x, const Wide& y) { return {least4(x.a, y.a), least4(x.b, y.b)}; }
+// There is no arithmetic shift of 64 bits: the sign is put back.
+template <int k>
+inline __m256i lower4(__m256i x) {
+  const __m256i sign = _mm256_set1_epi64x(int64_t{1} << (63 - k));
+  return _mm256_sub_epi64(_mm256_xor_si256(_mm256_srli_epi64(x, k), sign), sign);
+}
+template <int k>
+inline Wide lower(const Wide& x) {
+  return {lower4<k>(x.a), lower4<k>(x.b)};
+}
+inline Wide raise(const Wide& x, const Wide& by) { return {_mm256_sllv_epi64(x.a, by.a), _mm256_sllv_epi64(x.b, by.b)}; }
+inline Wide headroom(const Wide& x) {
+  int32_t v[kLanes];
+  store(v, x);
+  for (int32_t& n : v) {
+    const int zeros = __builtin_clz(static_cast<uint32_t>(n));
+    n = zeros > 3 ? zeros - 3 : 0;
+  }
+  return load(v);
+}
+// The quotient by a division of doubles, corrected to be exact.
+inline Wide reciprocal(const Wide& d) {
+  int32_t v[kLanes], q[kLanes];
+  store(v, d);
+  for (int i = 0; i < kLanes; ++i) q[i] = static_cast<int32_t>(35184372088832.0 / v[i]);
+  for (int i = 0; i < kLanes; ++i) q[i] -= int64_t{q[i]} * v[i] > int64_t{1} << 45;
+  return load(q);
+}
+
+#include "photo_variant.hpp"
+
+}  // namespace
+
+const Variant& variant_avx2() {
+  static const Variant table{"avx2", encode, decode, record};
+  return table;
+}
+
+}  // namespace lmc::photo
+#pragma GCC pop_options
+#pragma GCC diagnostic pop
+#endif

@@ -1,0 +1,35 @@
+// The networks' layers: exact products of 7-bit activations and int8 weights.
+//
+// Included by each variant of photo_*.cpp, which defines dots(): out[r][kUnit] = products of a tile's
+// weights with row r of rows <= kRows rows.
+
+inline void run(const Network& network, const uint8_t* in, int rows, int32_t* out) {
+  alignas(64) uint8_t from[kRows * kMostWidth], to[kRows * kMostWidth];
+  alignas(64) int32_t sums[kRows * kUnit];
+  for (int r0 = 0; r0 < rows; r0 += kRows) {
+    const int n = rows - r0 < kRows ? rows - r0 : kRows;
+    const uint8_t* a = in + static_cast<size_t>(r0) * kInputs;
+    for (size_t k = 0; k < network.layers.size(); ++k) {
+      const Layer& layer = network.layers[k];
+      const bool last = k + 1 == network.layers.size();
+      for (int tile = 0; tile < layer.outputs / kUnit; ++tile) {
+        dots(a, layer.inputs, n, layer.weights.data() + static_cast<size_t>(tile) * layer.inputs * kUnit, sums);
+        const int32_t* bias = layer.bias.data() + tile * kUnit;
+        const int32_t* factor = layer.factor.data() + tile * kUnit;
+        for (int r = 0; r < n; ++r) {
+          int32_t y[kUnit];
+          for (int i = 0; i < kUnit; ++i)
+            y[i] = static_cast<int32_t>((int64_t{sums[r * kUnit + i] + bias[i]} * factor[i] + (int64_t{1} << (layer.shift - 1))) >> layer.shift);
+          if (last) {
+            for (int i = 0; i < kUnit; ++i) out[static_cast<size_t>(r0 + r) * kUnit + i] = y[i];
+          } else {
+            for (int i = 0; i < kUnit; ++i)
+              to[r * layer.outputs + tile * kUnit + i] = static_cast<uint8_t>(y[i] < 0 ? 0 : y[i] > 127 ? 127 : y[i]);
+          }
+        }
+      }
+      std::memcpy(from, to, static_cast<size_t>(n) * layer.outputs);
+      a = from;
+    }
+  }
+}

@@ -1,0 +1,83 @@
+// The portable variant: plain C++, the definition of the others.
+#include <cstring>
+#include <optional>
+#include <tuple>
+#include <utility>
+
+#include "buffer.hpp"
+#include "dispatch.hpp"
+#include "mixer_sse.hpp"
+#include "mixer_tables.hpp"
+#include "mixer_weights.hpp"
+#include "photo.hpp"
+#include "photo_planes.hpp"
+#include "rangecoder.hpp"
+
+namespace lmc::photo {
+namespace {
+
+constexpr int kRows = 8;
+
+void dots(const uint8_t* a, int inputs, int rows, const int8_t* w, int32_t* out) {
+  for (int r = 0; r < rows; ++r) {
+    int32_t* to = out + r * kUnit;
+    for (int i = 0; i < kUnit; ++i) to[i] = 0;
+    const uint8_t* row = a + r * inputs;
+    for (int k = 0; k < inputs; k += 4) {
+      const int8_t* tile = w + k * kUnit;
+      for (int i = 0; i < kUnit; ++i)
+        to[i] += row[k] * tile[4 * i] + row[k + 1] * tile[4 * i + 1] + row[k + 2] * tile[4 * i + 2] + row[k + 3] * tile[4 * i + 3];
+    }
+  }
+}
+
+// kLanes numbers of 64 bits, of which products take the low half.
+constexpr int kLanes = 8;
+struct Wide {
+  int64_t v[kLanes];
+};
+template <class F>
+inline Wide lanes(F&& f) {
+  Wide out;
+  for (int i = 0; i < kLanes; ++i) out.v[i] = f(i);
+  return out;
+}
+inline Wide all(int64_t v) { return lanes([=](int) { return v; }); }
+inline Wide load(const int32_t* p) { return lanes([=](int i) { return int64_t{p[i]}; }); }
+inline void store(int32_t* p, const Wide& a) {
+  for (int i = 0; i < kLanes; ++i) p[i] = static_cast<int32_t>(a.v[i]);
+}
+inline Wide add(const Wide& a, const Wide& b) { return lanes([&](int i) { return a.v[i] + b.v[i]; }); }
+inline Wide sub(const Wide& a, const Wide& b) { return lanes([&](int i) { return a.v[i] - b.v[i]; }); }
+inline Wide times(const Wide& a, const Wide& b) {
+  return lanes([&](int i) { return int64_t{static_cast<int32_t>(a.v[i])} * static_cast<int32_t>(b.v[i]); });
+}
+inline Wide most(const Wide& a, const Wide& b) { return lanes([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; }); }
+inline Wide least(const Wide& a, const Wide& b) { return lanes([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; }); }
+template <int k>
+inline Wide lower(const Wide& a) {
+  return lanes([&](int i) { return a.v[i] >> k; });
+}
+inline Wide raise(const Wide& a, const Wide& by) {
+  return lanes([&](int i) { return static_cast<int64_t>(static_cast<uint64_t>(a.v[i]) << by.v[i]); });
+}
+inline Wide headroom(const Wide& a) {
+  return lanes([&](int i) {
+    const int zeros = __builtin_clz(static_cast<uint32_t>(a.v[i]));
+    return int64_t{zeros > 3 ? zeros - 3 : 0};
+  });
+}
+inline Wide reciprocal(const Wide& d) {
+  return lanes([&](int i) { return (int64_t{1} << 45) / d.v[i]; });
+}
+
+#include "photo_variant.hpp"
+
+}  // namespace
+
+const Variant& variant_scalar() {
+  static const Variant table{"scalar", encode, decode, record};
+  return table;
+}
+
+}  // namespace lmc::photo

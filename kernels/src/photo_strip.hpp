@@ -1,0 +1,541 @@
+// One strip of a picture, coded pixel by pixel in slanted order: what the encoder and the decoder share.
+//
+// Included by each variant of photo_*.cpp in a namespace of its own: no #pragma once. ARITHMETIC.md, "The
+// photo model", defines all of it.
+
+// ---- least squares -------------------------------------------------------------------------------
+
+// The features of a channel: own neighbours, then of each other channel the current sample, if it is
+// coded before, and neighbours. Three sets: from many taps and long windows to few and short.
+constexpr int kSets = 4;
+struct Set {
+  int own, before, after;  // neighbours of: this channel, each channel coded before it, each coded after
+};
+constexpr Set kSetOf[kSets] = {{20, 10, 6}, {12, 6, 2}, {6, 2, 1}, {10, 4, 1}};
+constexpr int kFadeAlong[kSets] = {5, 4, 3, 2}, kFadeDown[kSets] = {3, 2, 1, 1};
+constexpr int kEvery[kSets] = {4, 2, 1, 1};  // pixels of a row between two solutions
+
+constexpr int taps(int set, int channels, int channel) {
+  return kSetOf[set].own + channel * (1 + kSetOf[set].before) + (channels - 1 - channel) * kSetOf[set].after;
+}
+
+template <int kSet, int kCount, int c>
+using SquaresOf = Squares<taps(kSet, kCount, c), kFadeAlong[kSet], kFadeDown[kSet], kEvery[kSet]>;
+
+// ---- numbers -------------------------------------------------------------------------------------
+
+inline int32_t clamp32(int64_t v, int32_t low, int32_t high) {
+  return v < low ? low : v > high ? high : static_cast<int32_t>(v);
+}
+inline int32_t magnitude(int32_t v) { return v < 0 ? -v : v; }
+
+// 8 log2(v), linear between powers of two; v > 0.
+inline int octaves8(int32_t v) {
+  const int e = 31 - __builtin_clz(static_cast<uint32_t>(v));
+  return e * 8 + (e >= 3 ? (v >> (e - 3)) & 7 : (v << (3 - e)) & 7);
+}
+
+// 4096 ln v, v > 0.
+inline int32_t log64(const mixer::Tables& t, uint64_t v) {
+  const int shift = 63 - __builtin_clzll(v);
+  const uint64_t m = (v << (63 - shift)) & INT64_MAX;
+  return t.log_mantissa[m >> 52] + shift * mixer::kLn2;
+}
+
+// 8 times the mean of the nearest neighbours, W and N twice.
+inline int32_t around(const int32_t* e, int stride) {
+  return 2 * (e[-1] + e[-stride]) + e[-stride - 1] + e[1 - stride] + e[-2] + e[-2 * stride];
+}
+
+// base 2^(e / 64), within bounds.
+inline int32_t power(int32_t base, int32_t e, int32_t low, int32_t high) {
+  const int whole = e >> 6;
+  const int64_t v = (int64_t{base} * power2(e & 63)) >> 8;  // 8 bits behind the point
+  const int64_t moved = whole >= 0 ? v << (whole < 24 ? whole : 24) : v >> (whole > -32 ? -whole : 32);
+  return clamp32(moved >> 8, low, high);
+}
+
+// The place of v in k classes between rising bounds.
+template <size_t k>
+inline int class_of(int32_t v, const int32_t (&bounds)[k]) {
+  int c = 0;
+  for (const int32_t bound : bounds) c += v >= bound;
+  return c;
+}
+constexpr int32_t kSeven[] = {-11, -4, -1, 2, 5, 12};           // in eighths of the scale
+constexpr int32_t kNine[] = {-16, -8, -4, -1, 2, 5, 9, 17};
+constexpr int32_t kFive[] = {-6, -1, 2, 7};
+
+// ---- distributions -------------------------------------------------------------------------------
+
+// A logistic distribution on a line in units of 1/64.
+struct Logistic {
+  int64_t centre = 0;
+  int32_t scale = 1, inverse = 0;
+  void set(int64_t c, int32_t s) {
+    centre = c;
+    scale = s;
+    inverse = (1 << 26) / s;
+  }
+  // Probability of less than b - 1/2, 24 bits.
+  uint32_t below(const mixer::Tables& t, int32_t b) const {
+    const int64_t d = int64_t{b} * 64 - 32 - centre, most = int64_t{scale} * 12 - 1;
+    if (d >= most) return mixer::squash24(t, mixer::kLogitLimit);
+    if (d <= -most) return mixer::squash24(t, -mixer::kLogitLimit);
+    return mixer::squash24(t, mixer::clamp_logit(static_cast<int32_t>((d * inverse) >> 14)));
+  }
+};
+
+constexpr int kPlain = kSets + 1;        // single logistics beside the mixture
+constexpr int kMaps = 8, kLast = 2;
+constexpr int kMixed = 16;               // inputs of the mixer: mixture, logistics, maps, a constant
+constexpr int kSelections = 5;
+constexpr int kNodes = 48, kLevels = 16;
+constexpr int kMapSize[kMaps] = {kLevels, 49, 81, 64, kLevels * 8, 512, 125, 256};
+constexpr int kLastSize[kLast] = {kLevels, 81};
+constexpr int kSelectionSize[kSelections] = {kNodes, 3 * kLevels, 49, 81, 1};
+constexpr int32_t kFirstWeights[kMixed] = {20000, 4000, 4000, 4000, 4000, 4000, 4000, 4000,
+                                           4000,  4000, 4000, 4000, 4000, 0,    0,    0};
+
+using PixelMixer = mixer::Mixer<kSelections, kMixed, 22, 10>;
+
+// What a channel's coding learns.
+struct Learned {
+  explicit Learned(const mixer::Tables& t) : mix(kSelectionSize, kFirstWeights, kNodes) {
+    for (int i = 0; i < kMaps; ++i) maps.emplace_back(t, static_cast<size_t>(kNodes) * kMapSize[i], 255);
+    for (int i = 0; i < kLast; ++i) last.emplace_back(t, static_cast<size_t>(kNodes) * kLastSize[i], 1000);
+  }
+  PixelMixer mix;
+  std::vector<mixer::ProbabilityMap> maps, last;
+};
+
+// What is known of a sample before it is coded.
+struct Site {
+  int x, y;
+  int32_t base;                      // what the features are relative to
+  int64_t by_set[kSets];             // predictions, 1/64
+  int32_t error_of[kSets];           // mean errors of the sets near by, 1/64
+  int64_t centre;                    // the prediction that joins them, 1/64
+  int32_t scale;                     // its mean error near by and a half, 1/64
+  int32_t context[kMaps];
+  int32_t level, west_north, earlier;
+};
+
+// Coders: what a strip gives its decisions to.
+struct Encoding {
+  RangeEncoder& coder;
+  static constexpr bool kKnown = true;
+  int operator()(int bit, uint32_t p) {
+    coder.encode(bit, p);
+    return bit;
+  }
+  bool right() const { return true; }
+};
+struct Decoding {
+  RangeDecoder& coder;
+  static constexpr bool kKnown = false;
+  int operator()(int, uint32_t p) { return coder.decode(p); }
+  bool right() const { return !coder.damaged(); }
+};
+
+constexpr size_t kTell = 1 << 14;  // samples between two reports of progress
+
+// Planes that all channels of a strip look at.
+struct Surroundings {
+  Surroundings(const Shape& s)
+      : shape(s) {
+    for (int c = 0; c < s.channels; ++c) {
+      value.emplace_back(s.height, s.width, 1 << (s.depth - 1));
+      error.emplace_back(s.height, s.width, 0);
+      size.emplace_back(s.height, s.width, 128);
+      for (int k = 0; k < kSets; ++k) size_of.emplace_back(s.height, s.width, 128);
+    }
+  }
+  Shape shape;
+  std::vector<Plane> value, error, size, size_of;  // error signed, of the joined prediction, 1/64
+};
+
+template <int kCount, int c>
+class Channel {
+ public:
+  Channel(Surroundings& around, const Network& network)
+      : t_(mixer::tables()), avx2_(use_avx2()), s_(around), network_(network),
+        squares_(SquaresOf<0, kCount, c>(s_.shape.height), SquaresOf<1, kCount, c>(s_.shape.height),
+                 SquaresOf<2, kCount, c>(s_.shape.height), SquaresOf<3, kCount, c>(s_.shape.height)),
+        stride_(static_cast<size_t>(s_.shape.height + kLanes)), features_(kTaps * stride_), units_((kTaps + 1) * stride_),
+        predictions_(kSets * stride_),
+        learned_(t_), most_((1 << s_.shape.depth) - 1),
+        sites_(static_cast<size_t>(s_.shape.height)),
+        inputs_(static_cast<size_t>(s_.shape.height + 16) * kInputs),
+        outputs_(static_cast<size_t>(s_.shape.height + 16) * kUnit) {
+    const auto add = [this](int channel, Offset at, int rank, int Set::* count) {
+      feature_[n_] = {channel, at.dx + at.dy * s_.value[0].stride()};
+      for (int k = 0; k < kSets; ++k)
+        if (rank < kSetOf[k].*count) of_set_[k][in_set_[k]++] = n_;
+      ++n_;
+    };
+    for (int i = 0; i < kSetOf[0].own; ++i) add(c, kNear[i], i, &Set::own);
+    for (int e = 0; e < kCount; ++e) {
+      if (e == c) continue;
+      if (e < c) add(e, {0, 0}, -1, &Set::before);
+      const auto which = e < c ? &Set::before : &Set::after;
+      for (int i = 0; i < kSetOf[0].*which; ++i) add(e, kNear[i], i, which);
+    }
+  }
+
+  // The rows y1, y1 - 1 .. y0 at x = t - kLag y: everything but the coding.
+  void prepare(int t, int y0, int y1) {
+    const int stride = s_.value[0].stride();
+    for (int y = y0; y <= y1; ++y) {
+      const int x = t - kLag * y;
+      int32_t base[kCount];
+      const int32_t* v[kCount];
+      for (int e = 0; e < kCount; ++e) {
+        v[e] = s_.value[static_cast<size_t>(e)].at(x, y);
+        base[e] = (v[e][-1] + v[e][-stride]) >> 1;
+      }
+      for (int k = 0; k < n_; ++k)
+        features_.data()[static_cast<size_t>(k) * stride_ + static_cast<size_t>(y)] = v[feature_[k].channel][feature_[k].offset] - base[feature_[k].channel];
+      sites_[static_cast<size_t>(y - y0)].base = base[c];
+    }
+    each([&](auto& set, int k) {
+      const int32_t* rows[kTaps];
+      set.advance(t, y0, y1);
+      set.predict(y0, y1, chosen(rows, features_, k), predictions_.data() + static_cast<size_t>(k) * stride_);
+    });
+    for (int y = y0; y <= y1; ++y) look(sites_[static_cast<size_t>(y - y0)], t - kLag * y, y, inputs(y - y0));
+  }
+  void infer(int rows) { run(network_, inputs_.data(), rows, outputs_.data()); }
+
+  uint8_t* inputs(int i) { return inputs_.data() + static_cast<size_t>(i) * kInputs; }
+  const Site& site(int i) const { return sites_[static_cast<size_t>(i)]; }
+
+  template <class Coder>
+  int32_t code(Coder& coder, int i, int32_t value) {
+    return decide(coder, sites_[static_cast<size_t>(i)], outputs_.data() + static_cast<size_t>(i) * kUnit, value);
+  }
+
+  // After the sample's value is known.
+  void learn_from(int i, int32_t value) {
+    const Site& site = sites_[static_cast<size_t>(i)];
+    const int x = site.x, y = site.y;
+    const int64_t v64 = int64_t{value} * 64;
+    const int32_t error = static_cast<int32_t>(v64 - site.centre);
+    s_.value[c].put(x, y, value);
+    s_.error[c].put(x, y, error);
+    s_.size[c].put(x, y, magnitude(error));
+    for (int k = 0; k < kSets; ++k)
+      s_.size_of[static_cast<size_t>(c * kSets + k)].put(x, y, magnitude(static_cast<int32_t>(v64 - site.by_set[k])));
+    // Samples of quiet places count more: they are divided by the error to be expected there.
+    const int32_t scale = (3 * site.scale + magnitude(error) + 32) >> 2;
+    const int32_t inverse = (1 << 26) / scale, limit = 2 * scale;
+    const auto unit = [inverse, limit](int32_t v) { return clamp32((clamp32(v, -limit, limit) * inverse) >> 16, -kFeatureLimit, kFeatureLimit); };
+    for (int k = 0; k < n_; ++k) {
+      const size_t at = static_cast<size_t>(k) * stride_ + static_cast<size_t>(y);
+      units_[at] = unit(features_[at]);
+    }
+    units_[kTaps * stride_ + static_cast<size_t>(y)] = unit(value - site.base);
+  }
+  // After all samples of the step are known.
+  void learn(int y0, int y1) {
+    each([&](auto& set, int k) {
+      const int32_t* rows[kTaps];
+      set.update(y0, y1, chosen(rows, units_, k), units_.data() + kTaps * stride_);
+    });
+  }
+
+ private:
+  struct Feature {
+    int channel, offset;
+  };
+
+  // Calls f(set, number) for each set.
+  template <class F>
+  void each(F&& f) {
+    int k = 0;
+    std::apply([&](auto&... set) { (f(set, k++), ...); }, squares_);
+  }
+
+  // The rows of a set's features.
+  const int32_t* const* chosen(const int32_t** rows, const Buffer<int32_t>& from, int set) const {
+    for (int i = 0; i < in_set_[set]; ++i) rows[i] = from.data() + static_cast<size_t>(of_set_[set][i]) * stride_;
+    return rows;
+  }
+
+  void look(Site& s, int x, int y, uint8_t* in) {
+    s.x = x;
+    s.y = y;
+    const int stride = s_.value[0].stride();
+    const int32_t* v[kCount];
+    for (int e = 0; e < kCount; ++e) v[e] = s_.value[static_cast<size_t>(e)].at(x, y);
+    const int64_t from = int64_t{s.base} * 64, top = int64_t{most_} * 64;
+    for (int k = 0; k < kSets; ++k) {
+      const int64_t p = from + predictions_[static_cast<size_t>(k) * stride_ + static_cast<size_t>(y)];
+      s.by_set[k] = p < 0 ? 0 : p > top ? top : p;
+    }
+    int64_t sum = 0, weights = 0;
+    for (int k = 0; k < kSets; ++k) {
+      s.error_of[k] = around(s_.size_of[static_cast<size_t>(c * kSets + k)].at(x, y), stride) >> 3;
+      const int64_t m = s.error_of[k] + 16, w = (int64_t{1} << 36) / (m * m) + 1;
+      sum += w * s.by_set[k];
+      weights += w;
+    }
+    s.centre = sum / weights;
+    s.scale = (around(s_.size[c].at(x, y), stride) >> 3) + 32;
+
+    // The network's inputs: 8 stands for the scale, 64 for nothing.
+    const int32_t inverse = (1 << 26) / s.scale, limit = 8 * s.scale;
+    const auto scaled = [inverse, limit](int64_t d) {
+      return clamp32((int64_t{clamp32(d, -limit, limit)} * inverse + (1 << 22)) >> 23, -64, 63);
+    };
+    uint8_t* const first = in;
+    const auto give = [&in](int32_t value) { *in++ = static_cast<uint8_t>(value + 64); };
+    for (const Offset& o : kNear) give(scaled(int64_t{v[c][o.dx + o.dy * stride]} * 64 - s.centre));
+    const int32_t* e = s_.error[c].at(x, y);
+    const int near[6] = {-1, -stride, -stride - 1, 1 - stride, -2, -2 * stride};
+    for (const int at : near) give(scaled(e[at]));
+    int32_t earlier = 0;
+    for (int o = 0; o < kCount; ++o) {
+      if (o == c) continue;
+      const int32_t* eo = s_.error[static_cast<size_t>(o)].at(x, y);
+      if (o < c) {
+        const int32_t so = (around(s_.size[static_cast<size_t>(o)].at(x, y), stride) >> 3) + 32;
+        const int32_t relative = clamp32(int64_t{eo[0]} * 8 / so, -64, 63);
+        earlier += relative;
+        give(relative);
+        give(scaled(eo[0]));
+        for (int i = 0; i < 4; ++i) give(scaled(int64_t{v[o][near[i]] - v[o][0]} * 64));
+      } else {
+        for (int i = 0; i < 2; ++i) give(scaled(int64_t{v[o][near[i]] - v[o][near[2]]} * 64));
+      }
+      give(scaled(eo[-1]));
+      give(scaled(eo[-stride]));
+    }
+    const int32_t w = v[c][-1], north = v[c][-stride], corner = v[c][-stride - 1];
+    const int32_t low = w < north ? w : north, high = w < north ? north : w;
+    const int32_t plane = w + north - corner;
+    for (int k = 0; k < kSets; ++k) give(scaled(s.by_set[k] - s.centre));
+    give(scaled(int64_t{clamp32(plane, low, high)} * 64 - s.centre));
+    const int octaves = octaves8(s.scale);
+    give(clamp32(octaves - 64, -64, 63));
+    for (int k = 0; k < kSets; ++k) give(clamp32(octaves8(s.error_of[k] + 16) - octaves, -64, 63));
+    const int32_t* size = s_.size[c].at(x, y);
+    const int32_t wide = (size[-3] + size[-4] + size[-5] + size[-stride - 2] + size[2 - stride] + size[-2 * stride - 2] +
+                          size[2 - 2 * stride] + size[-3 * stride]) >> 3;
+    give(clamp32(octaves8(wide + 32) - octaves, -64, 63));
+    give(clamp32((s.centre >> s_.shape.depth) - 32, -64, 63));
+    give(static_cast<int32_t>(s.centre & 63) - 32);
+    const int far[4] = {-stride - 2, 2 - stride, -2 * stride - 1, 1 - 2 * stride};
+    for (const int at : far) give(scaled(e[at]));
+    give(x % 2 != 0 ? 32 : -32);
+    give(y % 2 != 0 ? 32 : -32);
+    while (in < first + kInputs) *in++ = 64;
+
+    // Contexts of the adaptive maps.
+    s.level = clamp32((octaves - 40) >> 2, 0, kLevels - 1);
+    const int west = first[20] - 64, above = first[21] - 64, diagonal = first[23] - 64;
+    s.west_north = class_of(west, kSeven) * 7 + class_of(above, kSeven);
+    s.earlier = class_of(c == 0 ? diagonal : earlier, kNine) * 9 +
+                class_of(scaled(s.by_set[0] - s.centre) - scaled(s.by_set[2] - s.centre), kNine);
+    s.context[0] = s.level;
+    s.context[1] = s.west_north;
+    s.context[2] = s.earlier;
+    int pattern = 0;
+    for (int i = 0; i < 6; ++i) pattern = pattern * 2 + (first[i] > 64);
+    s.context[3] = pattern;
+    s.context[4] = s.level * 8 + static_cast<int>((s.centre >> 3) & 7);
+    s.context[5] = 0;  // set by each decision
+    s.context[6] = class_of(scaled(s.by_set[1] - s.centre), kFive) * 25 +
+                   class_of(first[0] - 64, kFive) * 5 + class_of(first[1] - 64, kFive);
+    s.context[7] = (x % 8) * 32 + (y % 8) * 4 + (s.level >> 2);
+  }
+
+  // The value as a walk down a tree of intervals, [low, high): at first quantiles of the network's
+  // mixture, later halves, and at the open ends doubling steps.
+  template <class Coder>
+  int32_t decide(Coder& coder, Site& s, const int32_t* out, int32_t value) {
+    Mixture net;
+    net.set(s, out);
+    Logistic plain[kPlain];
+    for (int k = 0; k < kSets; ++k) plain[k].set(s.by_set[k], (s.error_of[k] * 3 >> 2) + 10);
+    plain[kSets].set(s.centre, ((s.scale - 32) * 3 >> 2) + 10);
+
+    int32_t low = 0, high = most_ + 1;
+    uint64_t net_low = 0, net_high = net.all();
+    uint32_t plain_low[kPlain] = {}, plain_high[kPlain];
+    for (uint32_t& p : plain_high) p = 1 << 24;
+    const int32_t band = s.level * 3;
+    for (int depth = 0, path = 0; high - low > 1; ++depth) {
+      int32_t at;
+      int node;
+      if (depth < 5) {
+        at = static_cast<int32_t>((net.centre + ((int64_t{net.scale} * quantile(depth, path)) >> 12) + 64) >> 6);
+        node = (1 << depth) - 1 + path;
+      } else {
+        const int32_t step = clamp32((int64_t{net.scale} << (depth - 5)) >> 6, 1, 1 << 16);
+        const int deep = depth < 10 ? depth - 5 : 5;
+        if (low == 0) {
+          at = high - step;
+          node = 31 + 2 * deep;
+        } else if (high > most_) {
+          at = low + step;
+          node = 32 + 2 * deep;
+        } else {
+          at = (low + high + 1) >> 1;
+          const int span = 31 - __builtin_clz(static_cast<uint32_t>(high - low));
+          node = 42 + (span < 5 ? span : 5);
+        }
+      }
+      at = at <= low ? low + 1 : at >= high ? high - 1 : at;
+
+      alignas(32) int16_t x[kMixed] = {};
+      const uint64_t net_at = net.below(t_, at);
+      const uint64_t up = (net_high > net_at ? net_high - net_at : 0) + net.floor();
+      const uint64_t down = (net_at > net_low ? net_at - net_low : 0) + net.floor();
+      const int32_t logit = mixer::clamp_logit(log64(t_, up) - log64(t_, down));
+      x[0] = static_cast<int16_t>(clamp32(logit >> 4, -mixer::kNetworkLimit, mixer::kNetworkLimit));
+      uint32_t plain_at[kPlain];
+      for (int k = 0; k < kPlain; ++k) {
+        plain_at[k] = plain[k].below(t_, at);
+        const uint32_t u = (plain_high[k] > plain_at[k] ? plain_high[k] - plain_at[k] : 0) + 1;
+        const uint32_t d = (plain_at[k] > plain_low[k] ? plain_at[k] - plain_low[k] : 0) + 1;
+        x[1 + k] = static_cast<int16_t>(clamp32((mixer::log24(t_, u) - mixer::log24(t_, d)) >> 4, -mixer::kInputLimit, mixer::kInputLimit));
+      }
+      s.context[5] = high - low == 2 ? (at & 255) : high - low <= 4 ? 256 + (at & 127) : 384 + (at & 127);
+      for (int k = 0; k < kMaps; ++k) {
+        const uint32_t p = learned_.maps[static_cast<size_t>(k)].refine(static_cast<size_t>(node * kMapSize[k] + s.context[k]), logit);
+        x[1 + kPlain + k] = t_.stretch[p >> 12];
+      }
+      x[1 + kPlain + kMaps] = 256;
+      const int selected[kSelections] = {node, band + (depth < 2 ? 0 : depth < 5 ? 1 : 2), s.west_north, s.earlier, 0};
+      learned_.mix.select(selected, node);
+      const int32_t mixed = learned_.mix.predict(avx2_, x);
+      const uint32_t p0 = mixer::squash24(t_, mixed);
+      const uint32_t p1 = learned_.last[0].refine(static_cast<size_t>(node * kLevels + s.level), mixed);
+      const uint32_t p2 = learned_.last[1].refine(static_cast<size_t>(node * 81 + s.earlier), mixed);
+      uint32_t p = (2 * p0 + p1 + p2) >> 2;
+      p = p < 16 ? 16 : p > (1u << 24) - 16 ? (1u << 24) - 16 : p;
+
+      const int bit = coder(Coder::kKnown ? value >= at : 0, p);
+
+      learned_.mix.update(avx2_, t_, x, bit);
+      for (auto& map : learned_.maps) map.update(t_, bit);
+      for (auto& map : learned_.last) map.update(t_, bit);
+      if (bit) {
+        low = at;
+        net_low = net_at;
+        for (int k = 0; k < kPlain; ++k) plain_low[k] = plain_at[k];
+      } else {
+        high = at;
+        net_high = net_at;
+        for (int k = 0; k < kPlain; ++k) plain_high[k] = plain_at[k];
+      }
+      path = path * 2 + bit;
+    }
+    return low;
+  }
+
+  // The network's mixture of logistics.
+  struct Mixture {
+    Logistic part[kComponents];
+    uint32_t weight[kComponents];
+    uint64_t total = 0;
+    int64_t centre = 0;
+    int32_t scale = 1;
+
+    void set(const Site& s, const int32_t* out) {
+      int32_t best = out[2 * kComponents];
+      for (int k = 1; k < kComponents; ++k) best = out[2 * kComponents + k] > best ? out[2 * kComponents + k] : best;
+      int64_t centres = 0, scales = 0;
+      for (int k = 0; k < kComponents; ++k) {
+        const int64_t offset = (int64_t{clamp32(out[k], -(1 << 13), 1 << 13)} * s.scale + 128) >> 8;
+        const int32_t spread = power(s.scale, clamp32(out[kComponents + k], -512, 256), 4, 1 << 23);
+        part[k].set(s.centre + offset, spread);
+        const int32_t fall = best - out[2 * kComponents + k];
+        weight[k] = fall > 11 * 64 ? 1 : static_cast<uint32_t>(power(4096, -fall, 1, 4096));
+        total += weight[k];
+        centres += static_cast<int64_t>(weight[k]) * offset;
+        scales += static_cast<int64_t>(weight[k]) * spread;
+      }
+      centre = s.centre + centres / static_cast<int64_t>(total);
+      scale = static_cast<int32_t>(scales / static_cast<int64_t>(total));
+    }
+    uint64_t below(const mixer::Tables& t, int32_t b) const {
+      uint64_t sum = 0;
+      for (int k = 0; k < kComponents; ++k) sum += uint64_t{weight[k]} * part[k].below(t, b);
+      return sum;
+    }
+    uint64_t all() const { return total << 24; }
+    uint64_t floor() const { return total; }  // 2^-24
+  };
+
+  const mixer::Tables& t_;
+  bool avx2_;
+  Surroundings& s_;
+  const Network& network_;
+  Feature feature_[kTaps];
+  int n_ = 0, of_set_[kSets][kTaps], in_set_[kSets] = {};
+  std::tuple<SquaresOf<0, kCount, c>, SquaresOf<1, kCount, c>, SquaresOf<2, kCount, c>, SquaresOf<3, kCount, c>> squares_;
+  size_t stride_;
+  Buffer<int32_t> features_, units_;  // by feature, then by row; the last of units_ is the target
+  Buffer<int64_t> predictions_;       // by set, then by row
+  Learned learned_;
+  int32_t most_;
+  std::vector<Site> sites_;
+  Buffer<uint8_t> inputs_;
+  Buffer<int32_t> outputs_;
+};
+
+// All channels of a strip. `samples`: [height][width][channels].
+template <int kCount>
+class Strip {
+ public:
+  Strip(const Shape& shape, const Network* networks) : around_(shape), a_(around_, networks[kCount == 1 ? 3 : 0]) {
+    if constexpr (kCount == 3) {
+      b_.emplace(around_, networks[1]);
+      c_.emplace(around_, networks[2]);
+    }
+  }
+
+  // Calls each(step) for one channel after another of each slanted line of pixels.
+  template <class Each>
+  bool walk(Each&& each) {
+    const int height = around_.shape.height, width = around_.shape.width;
+    for (int t = 0; t < width + kLag * (height - 1); ++t) {
+      const int y0 = t < width ? 0 : (t - width) / kLag + 1;
+      const int y1 = t / kLag < height - 1 ? t / kLag : height - 1;
+      if (y0 > y1) continue;
+      if (!each(a_, 0, t, y0, y1)) return false;
+      if constexpr (kCount == 3) {
+        if (!each(*b_, 1, t, y0, y1)) return false;
+        if (!each(*c_, 2, t, y0, y1)) return false;
+      }
+    }
+    return true;
+  }
+
+  template <class Coder>
+  bool code(Coder& coder, uint16_t* samples, size_t stride, const Progress& progress) {
+    size_t done = 0, told = 0;
+    return walk([&](auto& channel, int c, int t, int y0, int y1) {
+      channel.prepare(t, y0, y1);
+      channel.infer(y1 - y0 + 1);
+      for (int y = y0; y <= y1; ++y) {
+        uint16_t& sample = samples[static_cast<size_t>(y) * stride + static_cast<size_t>(t - kLag * y) * kCount + static_cast<size_t>(c)];
+        const int32_t value = channel.code(coder, y - y0, sample);
+        sample = static_cast<uint16_t>(value);
+        channel.learn_from(y - y0, value);
+      }
+      channel.learn(y0, y1);
+      done += static_cast<size_t>(y1 - y0 + 1);
+      if (done - told >= kTell) progress(told = done);
+      return coder.right();
+    });
+  }
+
+ private:
+  Surroundings around_;
+  Channel<kCount, 0> a_;
+  std::optional<Channel<kCount, kCount == 3 ? 1 : 0>> b_;
+  std::optional<Channel<kCount, kCount == 3 ? 2 : 0>> c_;
+};
