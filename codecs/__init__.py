@@ -22,8 +22,25 @@ BY_NUMBER = {
     5: ("primed-fast", "text"),
     6: ("primed-normal", "text"),
     7: ("primed-strong", "text"),
+    8: ("image", "image"),
     9: ("jpeg", "jpeg"),
 }
+
+
+JPEG = b"\xff\xd8\xff"
+PICTURES = (
+    JPEG,
+    b"\x89PNG\r\n\x1a\n",
+    b"BM",
+    *(
+        b"P" + kind + end
+        for kind in (b"4", b"5", b"6", b"7")
+        for end in (b"\n", b" ", b"\t", b"\r")
+    ),
+    b"II*\0",
+    b"MM\0*",
+)
+"""How the image files begin that are taken apart as a whole."""
 
 
 def plan(settings: Settings) -> Plan:
@@ -42,6 +59,31 @@ def encode_frame(data: bytes, settings: Settings, report: Report | None = None) 
     if len(frame.params) + len(frame.payload) >= len(data):
         return _codec("raw").encode_frame(data, settings, report)
     return frame
+
+
+def picture_of(data: bytes, settings: Settings, report: Report | None = None) -> Frame | None:
+    """A frame of a whole image file, or None: it is none, or its pixels are not worth it."""
+    frame = None
+    if is_picture(data, settings):
+        if data.startswith(JPEG):
+            frame = import_module("lmc.codecs.jpeg").encode(data, settings.threads, report)
+        else:
+            frame = import_module("lmc.codecs.image").encode(data, settings, report)
+    return cast("Frame | None", frame)
+
+
+def is_picture(prefix: bytes, settings: Settings) -> bool:
+    """Whether content that begins so should be tried as a whole image file."""
+    wanted = settings.codec in ("auto", "image") and settings.level > 0
+    return wanted and prefix.startswith(PICTURES)
+
+
+def needs(method: int, params: bytes, size: int) -> int:
+    """Bytes that decoding a frame takes beside payload and content, where its parameters claim more
+    than those two show. Raises Corrupt."""
+    if method in BY_NUMBER and BY_NUMBER[method][1] == "image":
+        return cast(int, import_module("lmc.codecs.image").needs(params, size))
+    return 0
 
 
 def decode_frame(

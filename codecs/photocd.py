@@ -1,10 +1,10 @@
 """Pictures that once were a PhotoCD: their colours lie on a lattice that the disc's format made.
 
 PhotoCD stored luma at every pixel and two chroma planes at every second pixel of every second row
-(Eastman Kodak, "Fully utilizing Photo CD images", 1993). Who converted one to RGB filled in the chroma by
-averages of neighbours and went over to RGB by the linear formula below, cut to whole numbers. From such
-a picture the three planes can be had back; they say the same with a third of the numbers, each of
-fewer values. Pixels that do not fit are kept as they are.
+(Eastman Kodak, "Fully utilizing Photo CD images", 1993). Who converted one to RGB filled in the
+chroma by averages of neighbours and went over to RGB by the linear formula below, cut to whole
+numbers. From such a picture the three planes can be had back; they say the same with half of the
+numbers, each of fewer values. What does not fit is kept beside them.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ MOST = 255  # of every plane
 
 @dataclass(frozen=True, slots=True)
 class Disc:
-    """luma: (height, width); chroma: two planes of every second pixel from `phase` (rows, columns) on;
-    stray: (height, width), 1 where the planes do not give the colour; moved: (n, 3), what to add to
-    the colour that they give, modulo 256, at each of those, row by row."""
+    """luma: (height, width); chroma: two planes of every second pixel from `phase` (rows, columns)
+    on; stray: (height, width), 1 where the planes do not give the colour; moved: (n, 3), what to
+    add to the colour that they give, modulo 256, at each of those, row by row."""
 
     luma: NDArray[np.uint8]
     chroma: tuple[NDArray[np.uint8], NDArray[np.uint8]]
@@ -43,8 +43,8 @@ def to_rgb(luma: Plane, blue: Plane, red: Plane) -> NDArray[np.uint8]:
     u, v = BLUE * (blue - GREY_BLUE), RED * (red - GREY_RED)
     base = LUMA * luma
     green = base - GREEN_BLUE * (u // 10000) - GREEN_RED * (v // 10000)
-    rgb = np.stack([base + v, green, base + u], -1) // 10000
-    return np.clip(rgb, 0, 255).astype(np.uint8)
+    rgb: Plane = np.stack([base + v, green, base + u], -1) // 10000
+    return rgb.clip(0, 255).astype(np.uint8)
 
 
 def split(rgb: NDArray[np.uint8]) -> Disc | None:
@@ -152,9 +152,7 @@ def _thin(plane: Plane, known: NDArray[np.bool_], phase: tuple[int, int]) -> NDA
     return np.clip(values, 0, MOST).astype(np.uint8)
 
 
-def _fit(
-    rgb: NDArray[np.uint8], chroma: list[NDArray[np.uint8]], phase: tuple[int, int]
-) -> Disc:
+def _fit(rgb: NDArray[np.uint8], chroma: list[NDArray[np.uint8]], phase: tuple[int, int]) -> Disc:
     """The luma that fits best beside these chroma planes, and what it does not explain."""
     shape = rgb.shape[:2]
     blue, red = (fill(plane.astype(np.int32), shape, phase) for plane in chroma)

@@ -203,3 +203,33 @@ def jpeg_decode(
     progress: Callable[[int], object] | None = None,
 ) -> bytes: ...
 def jpeg_blocks(data: bytes) -> list[tuple[int, int, int, int, list[int], list[int]]]: ...
+
+# ---- photos (bind_photo.cpp) ----
+
+PhotoLayer = tuple[NDArray[np.int8], NDArray[np.int32], NDArray[np.int32], int]
+
+class PhotoNetworks:
+    def __init__(self, places: Sequence[Sequence[PhotoLayer]]) -> None: ...
+
+def photo_encode(
+    networks: PhotoNetworks,
+    samples: NDArray[np.uint16],
+    depth: int,
+    progress: Callable[[int], object] | None = None,
+    variant: str = "",
+) -> bytes: ...
+def photo_decode(
+    networks: PhotoNetworks,
+    payload: bytes,
+    height: int,
+    width: int,
+    channels: int,
+    depth: int,
+    progress: Callable[[int], object] | None = None,
+    variant: str = "",
+) -> NDArray[np.uint16]: ...
+def photo_rows(
+    samples: NDArray[np.uint16], depth: int, channel: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int32]]: ...
+def photo_bytes(height: int, width: int, channels: int, depth: int) -> int: ...
+def photo_variants() -> list[str]: ...

@@ -269,4 +269,6 @@ class _Contents(io.RawIOBase):
         description, payload = read_place(self._file, place)
         if self._model[0] != place.header.model:
             self._model = (place.header.model, find_model(place.header.model))
-        return place.start, decode(description, payload, self._model[1], self._threads)
+        return place.start, decode(
+            description, payload, self._model[1], place.header.memory, self._threads
+        )

@@ -15,7 +15,7 @@ from threading import Lock
 from typing import Any, Protocol
 
 from lmc import codecs
-from lmc.codecs.base import DEFAULT_LEVEL, Frame, Plan, Report, Settings
+from lmc.codecs.base import DEFAULT_LEVEL, MOST_PICTURE, Frame, Plan, Report, Settings
 from lmc.container import (
     DEFAULT_MEMORY_LIMIT,
     Description,
@@ -37,6 +37,9 @@ from lmc.pipeline import Pipeline, cores
 
 PIECE = 1 << 20
 """Bytes that are read from a stream at a time."""
+
+ENOUGH = 16
+"""Bytes that tell an image file by its beginning."""
 
 Bytes = bytes | bytearray | memoryview
 
@@ -137,13 +140,27 @@ class Compressor:
         self._pending = bytearray()
         self._index = bytearray()  # empty until the member is known to be long
         self._flushed = False
+        self._picture: bool | None = None  # whether this may be an image file; not known yet
 
     def compress(self, data: Bytes) -> bytes:
         """Take content; return what can be written so far, often nothing."""
         if self._flushed:
             raise ValueError("the compressor has been flushed")
-        out = []
         rest = memoryview(data).cast("B")
+        if self._picture is None and len(self._pending) + len(rest) >= ENOUGH:
+            self._picture = codecs.is_picture(bytes(self._pending) + rest[:ENOUGH], self._settings)
+        if self._picture and len(self._pending) + len(rest) <= MOST_PICTURE:
+            self._pending += rest  # an image file is one frame, whatever its size
+            return b""
+        self._picture = False
+        return self._cut(rest)
+
+    def _cut(self, rest: memoryview) -> bytes:
+        """Take content, frame by frame."""
+        out = []
+        if len(self._pending) > self._settings.frame_size:
+            rest = memoryview(bytes(self._pending) + rest)
+            self._pending = bytearray()
         while len(self._pending) + len(rest) > self._settings.frame_size:
             taken = self._settings.frame_size - len(self._pending)
             self._pending += rest[:taken]
@@ -163,16 +180,31 @@ class Compressor:
         self._flushed = True
         if not self._pending and not self._index:
             return write_header(Header(False, 0))
+        out = []
+        if self._picture is not False and not self._index:
+            picture = self._whole_picture()
+            if picture is not None:
+                return picture
+            out.append(self._cut(memoryview(b"")))
         jobs = self._jobs()
         if len(jobs) == 1 and not self._index:
-            frame, description = jobs[0]()
-            memory = _memory(frame, description.size, description.payload_size)
-            return write_header(Header(False, memory, frame.model, description)) + frame.payload
-        out = [] if self._index else [self._long_header()]
+            return _short(*jobs[0]())
+        if not self._index:
+            out.append(self._long_header())
         for job in jobs:
             self._frames.put(job)
             out += self._finished()
         return b"".join([*out, *self._finished(drain=True), write_end(bytes(self._index))])
+
+    def _whole_picture(self) -> bytes | None:
+        content = bytes(self._pending)
+        report = self._meter.part(len(content), len(content))
+        frame = codecs.picture_of(content, self._settings, report)
+        if frame is None or len(frame.params) + len(frame.payload) >= len(content):
+            report(0)
+            return None
+        report(len(content))
+        return _short(frame, _describe(frame, content))
 
     def _long_header(self) -> bytes:
         header = write_header(Header(True, self._memory, self._plan.model))
@@ -207,8 +239,18 @@ _Encoded = tuple[Frame, Description]
 def _encode(content: bytes, settings: Settings, report: Report) -> _Encoded:
     frame = codecs.encode_frame(content, settings, report)
     report(len(content))
+    return frame, _describe(frame, content)
+
+
+def _describe(frame: Frame, content: bytes) -> Description:
     check = content_check(content)
-    return frame, Description(len(content), frame.method, frame.params, len(frame.payload), check)
+    return Description(len(content), frame.method, frame.params, len(frame.payload), check)
+
+
+def _short(frame: Frame, description: Description) -> bytes:
+    """A short member of one frame."""
+    memory = _memory(frame, description.size, description.payload_size)
+    return write_header(Header(False, memory, frame.model, description)) + frame.payload
 
 
 def compress_stream(
@@ -339,6 +381,7 @@ class Decoder:
         self._threads = threads
         self._parallel = parallel
         self._model: object | None = None
+        self._memory = 0  # what the member declares
         self._frames: Pipeline[bytes] = Pipeline(1)
         self._complete = False  # no part will come any more
         self._error: LmcError | None = None  # to be raised after the content before it
@@ -376,6 +419,7 @@ class Decoder:
         if isinstance(part, MemberStart):
             header = part.header
             self._model = find_model(header.model)
+            self._memory = header.memory
             several = self._parallel and header.long
             width = _width(self._threads, header.model, header.memory, self._limit)
             self._frames.width = width if several else 1
@@ -383,7 +427,9 @@ class Decoder:
             threads = self._threads if self._frames.width == 1 else 1
             about = part.description
             report = self._meter.part(about.payload_size, about.size)
-            self._frames.put(partial(decode, about, part.payload, self._model, threads, report))
+            self._frames.put(
+                partial(decode, about, part.payload, self._model, self._memory, threads, report)
+            )
         if part is not None:
             self.ended = isinstance(part, MemberEnd)
 
@@ -451,10 +497,17 @@ def decode(
     description: Description,
     payload: bytes,
     model: object | None,
+    memory: int,
     threads: int,
     report: Report | None = None,
 ) -> bytes:
-    """Decode one frame and verify its content; raises Corrupt or Unsupported."""
+    """Decode one frame of a member that declares so much memory, and verify its content.
+
+    Raises Corrupt or Unsupported.
+    """
+    claimed = codecs.needs(description.method, description.params, description.size)
+    if claimed > memory:
+        raise Corrupt("a frame needs more than the memory that its file declares")
     content = codecs.decode_frame(
         description.method, description.params, payload, description.size, model, threads, report
     )

@@ -1,7 +1,7 @@
 """The networks of the photo model that come with lmc: models/data/photo-N.npz.
 
-They are part of the format (FORMAT.md, section 5.4, has their checksums): a released one never changes,
-a better one gets a new number. models/train/photo.py makes them.
+They are part of the format (FORMAT.md, section 5.4, has their checksums): a released one never
+changes, a better one gets a new number. models/train/photo.py makes them.
 """
 
 from __future__ import annotations

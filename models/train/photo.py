@@ -18,7 +18,9 @@ import os
 import tarfile
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,7 +59,7 @@ def pictures(archive: Path, kinds: tuple[str, ...]) -> Iterator[tuple[int, NDArr
 def rows_of(task: tuple[int, NDArray[np.uint8], int]) -> tuple[int, Rows]:
     """The rows of one picture, turned in one of eight ways, for one place of a channel."""
     number, picture, place = task
-    ways = np.random.default_rng([number, place]).integers(8)
+    ways = int(np.random.default_rng([number, place]).integers(8))
     turned = np.rot90(picture, ways % 4)[:, :: -1 if ways >= 4 else 1]
     if place == 3:
         samples = np.asarray(Image.fromarray(turned).convert("L"))[..., None]
@@ -86,7 +88,7 @@ def gather(archive: Path, place: int, limit: int) -> tuple[Rows, Rows]:
 # ---- the network ---------------------------------------------------------------------------------
 
 
-class Round(torch.autograd.Function):
+class Round(torch.autograd.Function):  # type: ignore[misc]
     """Rounding whose gradient is that of no rounding."""
 
     @staticmethod
@@ -98,13 +100,15 @@ class Round(torch.autograd.Function):
         return gradient
 
 
-class Layers(nn.Module):
+class Layers(nn.Module):  # type: ignore[misc]
     """Layers as the codec computes them: 7-bit activations, int8 weights with a scale a row."""
 
     def __init__(self, hidden: tuple[int, ...]) -> None:
         super().__init__()
         widths = (INPUTS, *hidden, 3 * COMPONENTS)
-        self.linear = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.linear = nn.ModuleList(
+            nn.Linear(a, b) for a, b in pairwise(widths)
+        )
         for layer in self.linear:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
@@ -145,7 +149,13 @@ def bits(out: Tensor, centre: Tensor, scale: Tensor, value: Tensor, top: int = 2
 
 
 def train(
-    rows: Rows, held: Rows, hidden: tuple[int, ...], steps: int, batch: int, rate: float, seconds: float
+    rows: Rows,
+    held: Rows,
+    hidden: tuple[int, ...],
+    steps: int,
+    batch: int,
+    rate: float,
+    seconds: float,
 ) -> tuple[Layers, list[float]]:
     """A trained network and its held-out bits a sample, now and then."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -164,6 +174,7 @@ def train(
         return bits(out, *numbers.float().unbind(1)).mean()
 
     def test() -> float:
+        parts: list[float]
         with torch.no_grad():
             parts = [
                 loss(test_inputs[i : i + batch], test_numbers[i : i + batch]).item()
@@ -196,7 +207,7 @@ def train(
 
 
 def exported(net: Layers) -> dict[str, NDArray[np.generic]]:
-    """The integers of a network: for layer k wk int8 [out, in], bk, fk int32 [out], sk the shift."""
+    """A network's integers: for layer k wk int8 [out, in], bk and fk int32 [out], sk the shift."""
     out: dict[str, NDArray[np.generic]] = {}
     for k, layer in enumerate(net.linear):
         weight, bias = (p.detach().double().cpu().numpy() for p in (layer.weight, layer.bias))
@@ -240,11 +251,20 @@ def main() -> None:
     for place in args.places.split(","):
         began = time.time()
         rows, held = gather(args.archive, PLACES.index(place), args.pictures)
-        print(place, len(rows[0]), "rows", len(held[0]), "held out", f"{time.time() - began:.0f} s", flush=True)
+        print(
+            place,
+            len(rows[0]),
+            "rows",
+            len(held[0]),
+            "held out",
+            f"{time.time() - began:.0f} s",
+            flush=True,
+        )
         limits = [float(n) for n in args.seconds.split(",")]
         for size, seconds in zip(args.sizes.split(","), limits, strict=True):
             net, log = train(rows, held, SIZES[size], args.steps, args.batch, args.rate, seconds)
-            np.savez(args.out / f"{place}-{size}.npz", **exported(net))
+            arrays: Any = exported(net)
+            np.savez(args.out / f"{place}-{size}.npz", **arrays)
             (args.out / f"{place}-{size}.json").write_text(json.dumps(log))
 
 
