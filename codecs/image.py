@@ -91,9 +91,9 @@ class Layout:
 
 def effort_of(level: int) -> tuple[int, int]:
     """A level's effort of the drawn way, and its networks."""
-    if level <= 2:
-        return 0, photo.FAST
-    return (1, photo.FAST) if level <= 4 else (2, photo.NORMAL)
+    if level <= 4:
+        return (0 if level <= 2 else 1), photo.FAST
+    return 2, photo.NORMAL if level <= 6 else photo.BEST
 
 
 def encode(data: bytes, settings: Settings, report: Report | None = None) -> Frame | None:

@@ -258,6 +258,8 @@ def pictures(folders: list[str]) -> None:
             **facts,
         )
     tell(files=len(restored), restored=sum(restored), bytes=total, coded=coded)
+
+
 def jpegs(folders: list[str]) -> None:
     """Every JPEG file below the folders, one line each and one for all; a file that the codec
     leaves to the byte models counts as stored. Times are the processor's, not the clock's."""

@@ -35,7 +35,7 @@ INPUTS = 64
 COMPONENTS = 4
 PLACES = ("first", "second", "third", "alone")
 """Where a channel comes in its pixel: of three channels, or the only one."""
-SIZES = {"fast": (64, 32), "normal": (256, 192), "best": (512, 512, 256)}
+SIZES = {"fast": (64, 32), "normal": (256, 192), "best": (512, 384, 256)}
 HELD_OUT = 12  # every so manieth picture
 IN_UNIT, UNIT = 16.0, 32.0  # integers that stand for 1: inputs, hidden activations
 
@@ -56,10 +56,10 @@ def pictures(archive: Path, kinds: tuple[str, ...]) -> Iterator[tuple[int, NDArr
                 yield number, np.asarray(image)
 
 
-def rows_of(task: tuple[int, NDArray[np.uint8], int]) -> tuple[int, Rows]:
+def rows_of(task: tuple[int, NDArray[np.uint8], int, int]) -> tuple[int, Rows]:
     """The rows of one picture, turned in one of eight ways, for one place of a channel."""
-    number, picture, place = task
-    ways = int(np.random.default_rng([number, place]).integers(8))
+    number, picture, place, turn = task
+    ways = int(np.random.default_rng([number, place]).permutation(8)[turn])
     turned = np.rot90(picture, ways % 4)[:, :: -1 if ways >= 4 else 1]
     if place == 3:
         samples = np.asarray(Image.fromarray(turned).convert("L"))[..., None]
@@ -69,10 +69,15 @@ def rows_of(task: tuple[int, NDArray[np.uint8], int]) -> tuple[int, Rows]:
     return number, _native.photo_rows(wide, 8, 0 if place == 3 else place)
 
 
-def gather(archive: Path, place: int, limit: int) -> tuple[Rows, Rows]:
-    """Rows to train on and held-out rows."""
+def gather(archive: Path, place: int, limit: int, turns: int) -> tuple[Rows, Rows]:
+    """Rows to train on, each picture turned in several ways, and held-out rows."""
     kinds = ("photo", "textures_renders", "game_art")
-    tasks = ((n, p, place) for n, p in pictures(archive, kinds) if n < limit)
+    tasks = (
+        (n, p, place, turn)
+        for n, p in pictures(archive, kinds)
+        if n < limit
+        for turn in range(1 if n % HELD_OUT == 0 else turns)
+    )
     train: list[Rows] = []
     held: list[Rows] = []
     with multiprocessing.get_context("fork").Pool(len(os.sched_getaffinity(0))) as pool:
@@ -106,9 +111,7 @@ class Layers(nn.Module):  # type: ignore[misc]
     def __init__(self, hidden: tuple[int, ...]) -> None:
         super().__init__()
         widths = (INPUTS, *hidden, 3 * COMPONENTS)
-        self.linear = nn.ModuleList(
-            nn.Linear(a, b) for a, b in pairwise(widths)
-        )
+        self.linear = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         for layer in self.linear:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
@@ -163,7 +166,7 @@ def train(
     test_inputs, test_numbers = (torch.from_numpy(a).to(device) for a in held)
     torch.manual_seed(1)
     net = Layers(hidden).to(device)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=1e-3)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=1e-2)
     log: list[float] = []
     began = time.time()
     done = 0.0
@@ -242,6 +245,7 @@ def main() -> None:
     parser.add_argument("--places", default=",".join(PLACES))
     parser.add_argument("--sizes", default=",".join(SIZES))
     parser.add_argument("--pictures", type=int, default=1 << 30, help="at most so many")
+    parser.add_argument("--turns", type=int, default=2, help="ways that a picture is turned")
     parser.add_argument("--steps", type=int, default=20000)
     parser.add_argument("--batch", type=int, default=1 << 16)
     parser.add_argument("--rate", type=float, default=2e-3)
@@ -250,7 +254,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     for place in args.places.split(","):
         began = time.time()
-        rows, held = gather(args.archive, PLACES.index(place), args.pictures)
+        rows, held = gather(args.archive, PLACES.index(place), args.pictures, args.turns)
         print(
             place,
             len(rows[0]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 import lmc
 from lmc.codecs import BY_NUMBER
+from lmc.models import photo
 
 TEXT = (Path(__file__).parents[2] / "FORMAT.md").read_text()
 EXAMPLES = re.findall(r'`content: "(.*?)"`:\n\n```\n(.*?)```', TEXT, re.S)
@@ -24,6 +26,8 @@ def test_wire_ids_are_only_ever_appended_to() -> None:
         5: ("primed-fast", "text"),
         6: ("primed-normal", "text"),
         7: ("primed-strong", "text"),
+        8: ("image", "image"),
+        9: ("jpeg", "jpeg"),
     }
 
 
@@ -48,3 +52,9 @@ def test_example(content: str, dump: str) -> None:
     assert lmc.decompress(data) == content.encode()
     if data[4] == 0x01:
         assert lmc.compress(content.encode(), 0) == data
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_networks_of_photos_are_those_of_the_text(number: int) -> None:
+    digest = hashlib.sha256(photo.path(number).read_bytes()).hexdigest()
+    assert f"| {number} | `{digest}` |" in TEXT
