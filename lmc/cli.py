@@ -558,6 +558,10 @@ def _print_list(results: list[dict[str, Any]], options: Options) -> None:
             files.printable(result["input"]),
         )
         print("  ".join(cells))
+        for frame in (frame for member in members for frame in member["frames"]):
+            if frame["picture"]:
+                bits = frame["sub_pixel_bits"]
+                print(f"  picture: {frame['picture']}, {bits:.3f} bits a sub-pixel")
         for member in members if options.verbose else ():
             print(
                 f"  member: {member['form']}, format {member['version']}, "

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 from lmc import codecs
 from lmc.container import (
     VERSION,
+    Description,
     FramePart,
     MemberStart,
     Reader,
@@ -19,13 +20,19 @@ from lmc.errors import Usage
 
 @dataclass(frozen=True, slots=True)
 class FrameInfo:
-    """One frame. check: the checksum of its content, XXH64."""
+    """One frame. check: the checksum of its content, XXH64.
+
+    picture: of an image file, its geometry and the way that its pixels are coded, else None;
+    sub_pixel_bits: coded bits for each of its samples.
+    """
 
     method: str
     params: bytes
     size: int
     payload_size: int
     check: int
+    picture: str | None = None
+    sub_pixel_bits: float | None = None
 
 
 @dataclass(slots=True)
@@ -113,7 +120,14 @@ def inspect(file: BinaryIO) -> Info:
             frame = part.description
             name = codecs.BY_NUMBER.get(frame.method, (f"method {frame.method}", ""))[0]
             member.frames.append(
-                FrameInfo(name, frame.params, frame.size, frame.payload_size, frame.check)
+                FrameInfo(
+                    name,
+                    frame.params,
+                    frame.size,
+                    frame.payload_size,
+                    frame.check,
+                    *_picture(frame),
+                )
             )
             member.size += frame.size
         elif isinstance(part, SkippablePart):
@@ -139,6 +153,16 @@ def _member(part: MemberStart) -> MemberInfo:
         model_name=_model_name(header.model),
         memory=header.memory,
     )
+
+
+def _picture(frame: Description) -> tuple[str | None, float | None]:
+    """The last two fields of a frame's FrameInfo."""
+    if codecs.BY_NUMBER.get(frame.method, ("", ""))[1] != "image":
+        return None, None
+    from lmc.codecs import image  # not for text
+
+    samples = image.sub_pixels(frame.params)
+    return image.describe(frame.params), 8 * frame.payload_size / samples
 
 
 def _model_name(identity: bytes | None) -> str | None:
