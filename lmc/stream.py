@@ -147,10 +147,13 @@ class Compressor:
         if self._flushed:
             raise ValueError("the compressor has been flushed")
         rest = memoryview(data).cast("B")
-        if self._picture is None and len(self._pending) + len(rest) >= ENOUGH:
-            self._picture = codecs.is_picture(bytes(self._pending) + rest[:ENOUGH], self._settings)
-        if self._picture and len(self._pending) + len(rest) <= MOST_PICTURE:
-            self._pending += rest  # an image file is one frame, whatever its size
+        have = len(self._pending) + len(rest)
+        if self._picture is None and have >= ENOUGH:
+            begin = bytes(self._pending) + rest[:ENOUGH]
+            self._picture = codecs.is_picture(begin, self._settings)
+        # An image file is one frame, whatever its size.
+        if have < ENOUGH or (self._picture and have <= MOST_PICTURE):
+            self._pending += rest
             return b""
         self._picture = False
         return self._cut(rest)

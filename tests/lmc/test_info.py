@@ -45,6 +45,8 @@ def test_a_long_member() -> None:
         "size": 5,
         "payload_size": 5,
         "check": f"{content_check(bytes(5)):016x}",
+        "picture": None,
+        "sub_pixel_bits": None,
     }
     assert parsed["methods"] == {"stored": len(content)}
 
