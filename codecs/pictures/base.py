@@ -1,4 +1,4 @@
-"""What an image file is taken apart into, and how its recipe is written (FORMAT.md, 5.5)."""
+"""What an image file is taken apart into, and how its recipe is written (FORMAT.md, 5.6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A zlib stream (RFC 1950) as its content and a recipe (FORMAT.md, 5.6)."""
+"""A zlib stream (RFC 1950) as its content and a recipe (FORMAT.md, 5.7)."""
 
 from __future__ import annotations
 

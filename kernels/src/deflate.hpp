@@ -1,5 +1,5 @@
 // Deflate streams (RFC 1951) taken apart into the bytes that they hold and a recipe, and written
-// again from the two, bit for bit. FORMAT.md, section 5.6, has the recipe's layout.
+// again from the two, bit for bit. FORMAT.md, section 5.7, has the recipe's layout.
 //
 // The idea is that of preflate (Steinhardt): most streams were written by zlib, whose choices
 // follow from the bytes and a few parameters. So the recipe has the parameters, and what a
