@@ -6,12 +6,16 @@ A new case goes to the end of `cases`; its file and its line in README.md are ma
 
 from __future__ import annotations
 
+import struct
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lmc import compress
-from lmc.codecs import jpeg, text
-from lmc.codecs.base import Frame
+from lmc.codecs import image, jpeg, photocd, text
+from lmc.codecs.base import Frame, Settings
 from lmc.container import (
     FRAME,
     USER,
@@ -74,6 +78,52 @@ def network(lanes: int, window: int, anchor: int, path: Path = HERE / "tiny.safe
 
 def picture(name: str) -> bytes:
     return (HERE.parent / "codecs" / "jpeg" / f"{name}.jpg").read_bytes()
+
+
+def png(name: str) -> bytes:
+    return (HERE.parent / "codecs" / "image" / f"{name}.png").read_bytes()
+
+
+def hills(height: int, width: int, channels: int, depth: int = 8) -> NDArray[np.int64]:
+    """Samples that rise and fall, a little rough: like a photo, and the same for ever."""
+    y, x, c = np.ogrid[:height, :width, :channels]
+    slopes = (x * (40 - x) + 2 * y * (30 - y) + 9 * c * x) // 8 + 60
+    rough = (x * 7919 ^ y * 104729 ^ (c + 1) * x * y * 1299709) >> 5 & 3
+    low = rough * 21 & (1 << depth - 8) - 1
+    out: NDArray[np.int64] = (slopes + rough).clip(0, 255) << depth - 8 | low
+    return out
+
+
+def bmp(samples: NDArray[np.int64]) -> bytes:
+    """Of 24 bits; rows of whole words."""
+    height, width, _ = samples.shape
+    head = struct.pack("<IIiiHHIIiiII", 54, 40, width, height, 1, 24, 0, 0, 2835, 2835, 0, 0)
+    rows = samples[::-1, :, ::-1].astype(np.uint8).tobytes()
+    return b"BM" + struct.pack("<IHH", 54 + len(rows), 0, 0) + head + rows
+
+
+def pnm(samples: NDArray[np.int64], depth: int = 8) -> bytes:
+    height, width, channels = samples.shape
+    head = f"P{6 if channels == 3 else 5}\n{width} {height}\n{(1 << depth) - 1}\n"
+    return head.encode() + samples.astype(">u2" if depth > 8 else np.uint8).tobytes()
+
+
+def disc() -> bytes:
+    """A picture whose colours lie where a PhotoCD's do."""
+    luma, blue, red = (hills(24, 32, 3)[..., i] for i in range(3))
+    planes = blue[::2, ::2] // 4 + 120, red[::2, ::2] // 4 + 110
+    none = np.zeros((24, 32), np.uint8), np.zeros((0, 3), np.uint8)
+    chroma = planes[0].astype(np.uint8), planes[1].astype(np.uint8)
+    return pnm(
+        photocd.merge(photocd.Disc(luma.astype(np.uint8) // 2, chroma, (0, 0), *none)).astype(int)
+    )
+
+
+def of_image(content: bytes, way: int, level: int = 6) -> bytes:
+    made = image.encode(content, Settings(level=level, threads=1))
+    assert made is not None
+    assert image.Layout.from_params(made.params).way == way
+    return coded(made, content)
 
 
 def pictured(content: bytes) -> Frame:
@@ -322,6 +372,30 @@ def cases() -> list[tuple[str, str, str, bytes]]:
             for name, why, data in (
                 ("sequential", "method 9: 4:2:0, with the well-known tables", picture("tiny")),
                 ("progressive", "method 9, with restart markers", picture("tiny-progressive")),
+            )
+        ),
+        *(
+            (f"good-image-{name}", good(data), f"method 8: {why}", of_image(data, way, level))
+            for name, why, data, way, level in (
+                ("palette", "drawn, a PNG with a palette", png("palette"), image.DRAWN, 6),
+                ("fast", "the same, effort 0", png("palette"), image.DRAWN, 1),
+                ("photo", "photo, a BMP", bmp(hills(20, 24, 3)), image.PHOTO, 6),
+                (
+                    "photo-fast",
+                    "the same, the fast networks",
+                    bmp(hills(20, 24, 3)),
+                    image.PHOTO,
+                    1,
+                ),
+                (
+                    "grey16",
+                    "photo, a PNM of 16 bits",
+                    pnm(hills(20, 24, 1, 16), 16),
+                    image.PHOTO,
+                    6,
+                ),
+                ("alpha", "photo and alpha, an interlaced PNG", png("alpha"), image.PHOTO, 6),
+                ("photocd", "photocd, a PNM", disc(), image.DISC, 6),
             )
         ),
     ]
