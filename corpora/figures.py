@@ -8,6 +8,8 @@
     python corpora/figures.py pictures FOLDER…        image files taken apart and rebuilt: recipes
     python corpora/figures.py start FILE              seconds of the tool for 1 KB
     python corpora/figures.py jpeg FOLDER…            JPEG files by the JPEG codec, on one core
+    python corpora/figures.py images [--level L] FOLDER…  bits per sample beside optipng, cwebp and
+                                                      libjxl (--help; pip install imagecodecs)
     python corpora/figures.py llama GGUF FILE BYTES   tokens a second and core beside llama.cpp's
                                                       (pip install llama-cpp-python)
 
@@ -30,6 +32,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import images
 from machine import machine
 
 import lmc
@@ -353,6 +356,8 @@ def main(arguments: list[str]) -> None:
             start(path)
         case ["jpeg", *folders]:
             jpegs(folders)
+        case ["images", *options]:
+            images.main(options)
         case ["llama", gguf, path, count]:
             llama(gguf, path, int(count))
         case _:
