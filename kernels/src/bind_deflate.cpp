@@ -4,18 +4,16 @@
 #include <array>
 #include <string_view>
 
+#include "bind_coding.hpp"
 #include "deflate.hpp"
 #include "module.hpp"
 #include "png_filter.hpp"
-#include "textframe.hpp"
 
 namespace py = pybind11;
 
 namespace {
 
-py::bytes to_bytes(const std::vector<uint8_t>& v) {
-  return py::bytes(reinterpret_cast<const char*>(v.data()), v.size());
-}
+using lmc::to_bytes;
 
 const uint8_t* pointer(std::string_view v) { return reinterpret_cast<const uint8_t*>(v.data()); }
 

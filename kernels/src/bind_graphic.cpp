@@ -6,55 +6,22 @@
 #include <string_view>
 #include <type_traits>
 
+#include "bind_coding.hpp"
 #include "graphic.hpp"
 #include "module.hpp"
-#include "rangecoder.hpp"
-#include "textframe.hpp"
 
 namespace py = pybind11;
 
 namespace {
 
+using lmc::Decoder;
+using lmc::Encoder;
+using lmc::Reporter;
 using lmc::graphic::Geometry;
 using Samples = py::array_t<uint8_t, py::array::c_style>;
 
 constexpr uint64_t kMostSamples = uint64_t{1} << 28;
-
-struct Encoder {
-  lmc::RangeEncoder coder;
-  int operator()(int bit, uint32_t p) {
-    coder.encode(bit, p);
-    return bit;
-  }
-};
-
-struct Decoder {
-  lmc::RangeDecoder coder;
-  int operator()(int, uint32_t p) {
-    const int bit = coder.decode(p);
-    if (coder.damaged()) throw lmc::Damaged("the coded bits lead nowhere");
-    return bit;
-  }
-};
-
-// Tells Python how far the work is and lets it stop the work: by an exception
-// of the callback, or by a signal (Ctrl-C).
-class Reporter {
- public:
-  explicit Reporter(const py::object& callback) : callback_(callback) {}
-  void operator()(size_t done) {
-    if (done - last_ < kStep) return;
-    last_ = done;
-    py::gil_scoped_acquire lock;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    if (!callback_.is_none()) callback_(done);
-  }
-
- private:
-  static constexpr size_t kStep = size_t{1} << 14;
-  const py::object& callback_;
-  size_t last_ = 0;
-};
+constexpr size_t kReportSamples = size_t{1} << 14;  // how often progress is told at least
 
 Geometry geometry(uint64_t height, uint64_t width, uint64_t channels, int depth) {
   if (channels < 1 || channels > 4) throw py::value_error("an image has 1 to 4 channels");
@@ -91,13 +58,12 @@ py::bytes encode_graphic(const Samples& samples, int depth, int effort, const py
   if (all >> depth != 0) throw py::value_error("a sample is deeper than the image");
   return of_effort(effort, [&](auto e) {
     Encoder bits;
-    Reporter report(progress);
+    Reporter report(progress, kReportSamples);
     {
       py::gil_scoped_release unlock;
       std::make_unique<lmc::graphic::Coder<e(), Encoder>>(g, bits)->run(data, report);
     }
-    const std::vector<uint8_t> out = std::move(bits.coder).bytes();
-    return py::bytes(reinterpret_cast<const char*>(out.data()), out.size());
+    return lmc::to_bytes(std::move(bits.coder).bytes());
   });
 }
 
@@ -108,8 +74,8 @@ Samples decode_graphic(const py::bytes& payload, uint64_t height, uint64_t width
   // A pixel costs at least 1.3 millionths of a bit.
   if (g.pixels() > (uint64_t{view.size()} + 8) << 23) throw lmc::Damaged("the payload cannot hold so many pixels");
   return of_effort(effort, [&](auto e) {
-    Decoder bits{{reinterpret_cast<const uint8_t*>(view.data()), view.size()}};
-    Reporter report(progress);
+    Decoder bits(view);
+    Reporter report(progress, kReportSamples);
     using Coder = lmc::graphic::Coder<e(), Decoder>;
     std::unique_ptr<Coder> coder;
     {

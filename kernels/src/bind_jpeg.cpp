@@ -10,17 +10,19 @@
 #include <tuple>
 #include <vector>
 
+#include "bind_coding.hpp"
 #include "jpeg_file.hpp"
 #include "jpeg_model.hpp"
 #include "module.hpp"
-#include "rangecoder.hpp"
-#include "textframe.hpp"
 #include "threads.hpp"
 
 namespace py = pybind11;
 
 namespace {
 
+using lmc::Decoder;
+using lmc::Encoder;
+using lmc::to_bytes;
 using lmc::jpeg::Band;
 using lmc::jpeg::Choices;
 using lmc::jpeg::File;
@@ -28,23 +30,6 @@ using lmc::jpeg::Unknown;
 
 constexpr size_t kMaxSize = size_t{1} << 30;  // of a frame (FORMAT.md, section 3)
 constexpr size_t kMostBands = 256;
-
-struct Encoder {
-  lmc::RangeEncoder coder;
-  int operator()(int bit, uint32_t p) {
-    coder.encode(bit, p);
-    return bit;
-  }
-};
-
-struct Decoder {
-  lmc::RangeDecoder coder;
-  int operator()(int, uint32_t p) {
-    const int bit = coder.decode(p);
-    if (coder.damaged()) throw lmc::Damaged("the coded bits lead nowhere");
-    return bit;
-  }
-};
 
 // Codes the bands of a file on a pool of threads. Only the caller's tells Python how far the work is,
 // and lets it stop the work; whatever goes wrong in one band stops the others.
@@ -80,10 +65,7 @@ class Bands {
   void tell(int blocks, bool aloud) {
     if (stop_) throw Stopped();
     const uint64_t done = done_ += static_cast<uint64_t>(blocks);
-    if (!aloud) return;
-    py::gil_scoped_acquire lock;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    if (!progress_.is_none()) progress_(done * size_ / blocks_);  // below 2^31 blocks
+    if (aloud) lmc::tell(progress_, done * size_ / blocks_);  // below 2^31 blocks
   }
 
   File& file_;
@@ -94,10 +76,6 @@ class Bands {
   std::atomic<uint64_t> done_{0};
   std::atomic<bool> stop_{false};
 };
-
-py::bytes to_bytes(const std::vector<uint8_t>& out) {
-  return {reinterpret_cast<const char*>(out.data()), out.size()};
-}
 
 // Whether what a frame keeps gives the file again. The coefficients are borrowed.
 bool rebuilds(File& file, const std::vector<uint8_t>& outside, std::string_view data) {
@@ -162,10 +140,7 @@ py::bytes decode(const py::bytes& outside, const std::vector<py::bytes>& bands, 
   }
   const std::string_view first = outside;
   std::vector<Decoder> coders;
-  for (const py::bytes& band : bands) {
-    const std::string_view view = band;
-    coders.push_back({{reinterpret_cast<const uint8_t*>(view.data()), view.size()}});
-  }
+  for (const py::bytes& band : bands) coders.emplace_back(std::string_view(band));
   std::vector<uint8_t> out;
   {
     py::gil_scoped_release unlock;

@@ -8,9 +8,9 @@
 #include <string_view>
 #include <vector>
 
+#include "bind_coding.hpp"
 #include "module.hpp"
 #include "photo.hpp"
-#include "textframe.hpp"
 
 namespace py = pybind11;
 
@@ -22,11 +22,7 @@ using Array = py::array_t<T, py::array::c_style>;
 
 // Tells Python how many samples are done and lets it stop the work; from any thread.
 Progress reporting(const py::object& callback) {
-  return [&callback](size_t done) {
-    py::gil_scoped_acquire lock;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    if (!callback.is_none()) callback(done);
-  };
+  return [&callback](size_t done) { lmc::tell(callback, done); };
 }
 
 Shape shape_of(int64_t height, int64_t width, int64_t channels, int depth) {
@@ -83,7 +79,7 @@ py::bytes photo_encode(const Networks& networks, const Array<uint16_t>& samples,
     py::gil_scoped_release unlock;
     out = variant_by_name(variant).encode(shape, networks.data(), data, row(shape), report);
   }
-  return py::bytes(reinterpret_cast<const char*>(out.data()), out.size());
+  return lmc::to_bytes(out);
 }
 
 Array<uint16_t> photo_decode(const Networks& networks, const py::bytes& payload, int64_t height, int64_t width,

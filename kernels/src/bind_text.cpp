@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "bind_coding.hpp"
 #include "module.hpp"
 #include "textframe.hpp"
 
@@ -17,50 +18,18 @@ namespace py = pybind11;
 
 namespace {
 
+using lmc::Decoder;
+using lmc::Encoder;
+using lmc::Reporter;
+using lmc::to_bytes;
+using lmc::mixer::Profile;
+using lmc::mixer::Start;
+
 template <class T>
 using Array = py::array_t<T, py::array::c_style>;
 
 constexpr uint32_t kMaxSize = 1u << 30;     // of a frame (FORMAT.md, section 3)
 constexpr size_t kReportBytes = 1u << 12;   // how often progress is told at least
-
-struct Encoder {
-  lmc::RangeEncoder coder;
-  int operator()(int bit, uint32_t p) {
-    coder.encode(bit, p);
-    return bit;
-  }
-};
-
-struct Decoder {
-  lmc::RangeDecoder coder;
-  int operator()(int, uint32_t p) {
-    const int bit = coder.decode(p);
-    if (coder.damaged()) throw lmc::Damaged("the coded bits lead nowhere");
-    return bit;
-  }
-};
-
-// Tells Python how far the work is and lets it stop the work: by an exception
-// of the callback, or by a signal (Ctrl-C).
-class Reporter {
- public:
-  explicit Reporter(const py::object& callback) : callback_(callback) {}
-  void operator()(size_t done) {
-    if (done - last_ < kReportBytes) return;
-    last_ = done;
-    py::gil_scoped_acquire lock;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    if (!callback_.is_none()) callback_(done);
-  }
-
- private:
-  const py::object& callback_;
-  size_t last_ = 0;
-};
-
-py::bytes to_bytes(const std::vector<uint8_t>& out) {
-  return py::bytes(reinterpret_cast<const char*>(out.data()), out.size());
-}
 
 std::string_view view_of(const py::buffer_info& info) {
   if (info.itemsize != 1 || info.ndim != 1 || info.strides[0] != 1) {
@@ -73,9 +42,6 @@ std::string_view view_of(const py::buffer_info& info) {
 void check_profile(int number) {
   if (number < 1 || number > 3) throw py::value_error("no such profile of byte models");
 }
-
-using lmc::mixer::Profile;
-using lmc::mixer::Start;
 
 // The start of a mixer as Python has it: little-endian uint32 in bytes, none if empty.
 class StartBytes {
@@ -135,7 +101,7 @@ py::bytes learn_bytes(int profile, const py::buffer& data, const py::buffer& sta
   check_profile(profile);
   Encoder bits;
   const py::none nobody;
-  Reporter report(nobody);
+  Reporter report(nobody, kReportBytes);
   return from_start(code_bytes(profile, StartBytes(start).start(), reinterpret_cast<const uint8_t*>(view.data()),
                                nullptr, view.size(), bits, report, true));
 }
@@ -146,7 +112,7 @@ py::bytes encode_bytes(int profile, const py::buffer& data, const py::object& pr
   check_profile(profile);
   if (view.empty()) return {};
   Encoder bits;
-  Reporter report(progress);
+  Reporter report(progress, kReportBytes);
   code_bytes(profile, StartBytes(start).start(), reinterpret_cast<const uint8_t*>(view.data()), nullptr, view.size(),
              bits, report);
   return to_bytes(std::move(bits.coder).bytes());
@@ -160,8 +126,8 @@ py::bytes decode_bytes(int profile, const py::bytes& payload, uint32_t size,
   // A decision costs at least 1.3 millionths of a bit, so a size that the payload cannot hold is
   // refused before memory is taken for it.
   if (size > (view.size() + 8) << 20) throw lmc::Damaged("the frame cannot hold so many bytes");
-  Decoder bits{{reinterpret_cast<const uint8_t*>(view.data()), view.size()}};
-  Reporter report(progress);
+  Decoder bits(view);
+  Reporter report(progress, kReportBytes);
   // Not a bytes object yet: it would be filled with the lock released.
   const std::unique_ptr<uint8_t[]> out(new uint8_t[size]);
   code_bytes(profile, StartBytes(start).start(), nullptr, out.get(), size, bits, report);
@@ -226,7 +192,7 @@ py::object encode_network(lmc::Network& network, const lmc::Vocabulary& vocabula
     begin = end;
   }
   Encoder bits;
-  Reporter report(progress);
+  Reporter report(progress, kReportBytes);
   const StartBytes from(start);
   const std::vector<uint32_t> learned =
       code_network(network, vocabulary, layout, size, bits, from.start(), tokens.data(), counts.data(), report,
@@ -242,8 +208,8 @@ py::bytes decode_network(lmc::Network& network, const lmc::Vocabulary& vocabular
   const lmc::Layout layout{lanes, window, anchor};
   check_layout(layout, size);
   const std::string_view view = payload;
-  Decoder bits{{reinterpret_cast<const uint8_t*>(view.data()), view.size()}};
-  Reporter report(progress);
+  Decoder bits(view);
+  Reporter report(progress, kReportBytes);
   return code_network(network, vocabulary, layout, size, bits, StartBytes(start).start(), nullptr, nullptr, report,
                       [&](const auto& frame) {
                         return py::bytes(reinterpret_cast<const char*>(frame.bytes()), size);
