@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from lmc.codecs import text
 from lmc.codecs.base import Frame, Report
+from lmc.codecs.pictures.base import Reader, Writer
 from lmc.errors import Corrupt
 from lmc.kernels import _native
 
@@ -20,6 +21,7 @@ HEADERS = text.PRIMED + text.STRONG  # the byte models that code what lies outsi
 # Bands are coded side by side, and each learns anew: two cost a file of 4 MB 0.3 % more than one.
 BAND_BYTES = 2 << 20
 MAX_BANDS = 8
+MOST = (1 << 35) - 1  # of a number in a payload
 
 # The Huffman tables of T.81, annex K.3: DC and AC of luminance, DC and AC of chrominance. Half of
 # all files have them, as libjpeg writes them, and keep only where.
@@ -56,16 +58,11 @@ def encode(data: bytes, threads: int = 0, report: Report | None = None) -> Frame
     outside, coded, memory = parts
     tables, outside = _without_tables(outside)
     headers = text.encode_bytes(outside, HEADERS)
-    payload = b"".join(
-        [
-            _number(tables),
-            _number(len(outside)),
-            _number(len(headers.payload)),
-            *(_number(len(band)) for band in coded[:-1]),
-            headers.payload,
-            *coded,
-        ]
-    )
+    out = Writer()
+    for number in (tables, len(outside), len(headers.payload), *map(len, coded[:-1])):
+        out.number(number)
+    out.raw(headers.payload + b"".join(coded))
+    payload = out.done()
     if len(payload) >= len(data):
         return None
     return Frame(METHOD, bytes([len(coded) - 1]), payload, None, max(memory, headers.memory))
@@ -83,19 +80,11 @@ def decode_frame(
     """The file of `size` bytes. Raises Corrupt."""
     if method != METHOD or len(params) != 1:
         raise Corrupt("a JPEG frame has 1 byte of parameters")
-    at = 0
-    numbers = []
-    for _ in range(params[0] + 3):
-        number, at = _read_number(payload, at)
-        numbers.append(number)
-    tables, outside_size, *sizes = numbers
-    if not 0 < outside_size <= size or sum(sizes) > len(payload) - at:
+    reader = Reader(payload)
+    tables, outside_size, *sizes = (reader.number(MOST) for _ in range(params[0] + 3))
+    if not 0 < outside_size <= size:
         raise Corrupt("the parts of a JPEG frame do not fit into it")
-    parts = []
-    for part in [*sizes, len(payload) - at - sum(sizes)]:
-        parts.append(payload[at : at + part])
-        at += part
-    headers, *coded = parts
+    headers, *coded = [*(reader.raw(part) for part in sizes), reader.rest()]
     outside = text.decode_frame(HEADERS, b"", headers, outside_size, None, threads)
     outside = _with_tables(tables, outside)
     try:
@@ -120,28 +109,3 @@ def _with_tables(number: int, outside: bytes) -> bytes:
     if at > len(outside):
         raise Corrupt("the tables of a JPEG frame lie outside of its headers")
     return outside[:at] + WELL_KNOWN[which] + outside[at:]
-
-
-def _number(value: int) -> bytes:
-    """A varint (FORMAT.md, 1.2)."""
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def _read_number(data: bytes, at: int) -> tuple[int, int]:
-    """A varint of less than 2^35 and where it ends. Raises Corrupt."""
-    value = 0
-    for shift in range(0, 35, 7):
-        if at >= len(data):
-            break
-        byte = data[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            if byte == 0 and shift:
-                break
-            return value, at
-    raise Corrupt("a number of a JPEG frame is cut, or longer than needed")

@@ -50,7 +50,7 @@ class Odd(Exception):
 
 
 class Writer:
-    """Writes a recipe."""
+    """Writes a recipe, or the payload of an image frame."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -73,7 +73,7 @@ class Writer:
 
 
 class Reader:
-    """Reads a recipe; raises Corrupt where it does not hold what it should."""
+    """Reads what a `Writer` wrote; raises Corrupt where it does not hold what it should."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -88,12 +88,12 @@ class Reader:
                 if (byte == 0 and shift > 0) or value > most:
                     break
                 return value
-        raise Corrupt("a number in the recipe of an image is out of range")
+        raise Corrupt("a number in an image frame is out of range")
 
     def raw(self, size: int) -> bytes:
         part = self._data[self._at : self._at + size]
         if len(part) != size:
-            raise Corrupt("the recipe of an image ends too early")
+            raise Corrupt("an image frame, or its recipe, ends too early")
         self._at += size
         return part
 
