@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lmc.codecs.pictures import base, png
+from lmc.codecs.pictures import base, png, zlib_stream
 from lmc.codecs.pictures.base import Picture
-from lmc.kernels import _native
 
 # What Pillow reads without loss, and the bytes that a lossless WebP has where others have "VP8 ".
 LOSSLESS = ("GIF", "PCX", "QOI", "SGI", "TGA", "TIFF", "WEBP")
@@ -48,9 +47,7 @@ def encode_plain_file(data: bytes) -> bytes | None:
         return None
     chunks = []
     if profile:
-        stream = b"\x78\x9c" + _native.deflate_plain(profile)
-        stream += _native.adler32(profile).to_bytes(4, "big")
-        chunks.append((b"iCCP", b"profile\0\0" + stream))
+        chunks.append((b"iCCP", b"profile\0\0" + zlib_stream.plain(profile)))
     if samples.ndim == 2:
         samples = samples[:, :, None]
     depth = 8 * samples.dtype.itemsize

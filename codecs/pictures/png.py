@@ -149,8 +149,7 @@ def write(
     if colour != PALETTE and depth >= 8:
         filters = _native.png_usual_filters(flat, height, row, step)
     content = _native.png_filter(flat, filters, row, step)
-    stream = b"\x78\x9c" + _native.deflate_plain(content)
-    stream += _native.adler32(content).to_bytes(4, "big")
+    stream = zlib_stream.plain(content)
     head = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([depth, colour, 0, 0, 0])
     everything = [(b"IHDR", head), *before, (b"IDAT", stream), *after, (b"IEND", b"")]
     return MAGIC + b"".join(_chunk(*c) for c in everything)

@@ -27,7 +27,7 @@ def take_apart(stream: bytes, size: int, exact: bool = True) -> tuple[bytes, byt
     if len(recipe) > limit and len(_native.encode_bytes(1, recipe)) > limit:
         raise Odd
     rest = stream[2 + used :]
-    check = _native.adler32(content).to_bytes(4, "big")
+    check = _check(content)
     out = Writer()
     out.raw(stream[:2])
     out.number(int(rest[:4] == check))
@@ -44,5 +44,13 @@ def rebuild(recipe: bytes, content: bytes) -> bytes:
     rest = source.blob()
     stream = _native.deflate(source.blob(), content)
     source.end()
-    check = _native.adler32(content).to_bytes(4, "big") if checked else b""
-    return head + stream + check + rest
+    return head + stream + (_check(content) if checked else b"") + rest
+
+
+def plain(content: bytes) -> bytes:
+    """A stream of this content that has a short recipe."""
+    return b"\x78\x9c" + _native.deflate_plain(content) + _check(content)
+
+
+def _check(content: bytes) -> bytes:
+    return _native.adler32(content).to_bytes(4, "big")
