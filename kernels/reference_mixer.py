@@ -312,7 +312,8 @@ class HistoryTable:
 class ProbabilityMap:
     """A context and a coarse logit give a corrected probability."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = 255) -> None:
+        self.limit = limit
         self.first = [squash24(clamp_logit(i * STEP - 49152)) >> 2 << 10 | 6 for i in range(25)]
         self.cells: dict[int, int] = {}
         self.chosen = 0
@@ -328,7 +329,7 @@ class ProbabilityMap:
         return (a * (STEP - part) + b * part) * 4 // STEP
 
     def update(self, bit: int) -> None:
-        self.cells[self.chosen] = learned(self._cell(self.chosen), bit, 255, 0)
+        self.cells[self.chosen] = learned(self._cell(self.chosen), bit, self.limit, 0)
 
 
 class Mixer:

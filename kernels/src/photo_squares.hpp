@@ -14,8 +14,8 @@ constexpr int32_t kWeightLimit = 1 << 20;
 constexpr int32_t kRidge = 80;
 
 // Solves (A + ridge) w = b by LDL' in fixed point, for kLanes rows. Every rounding is part of the
-// format. Bounds: |c| < 2^31 and r <= 2^32 keep c r below 2^63, where it is formed as (c (r >> 1)) 2;
-// |l| <= 2^24 keeps a sum of 48 products below 2^61.
+// format. Bounds: |c|, |y| < 2^31, r <= 2^30 and |l| <= 2^24 are factors of 32 bits, as times() wants them;
+// they keep c r below 2^61, and a sum of 48 products c l as well.
 template <int n>
 inline void solve(const int32_t* m, size_t stride, int32_t* w) {
   const auto moment = [m, stride](int i, int j) { return load(m + static_cast<size_t>(i * (i + 1) / 2 + j) * stride); };

@@ -430,7 +430,7 @@ class Channel {
         net_high = net_at;
         for (int k = 0; k < kPlain; ++k) plain_high[k] = plain_at[k];
       }
-      path = path * 2 + bit;
+      if (depth < 5) path = path * 2 + bit;  // of 16 bits a walk may be 40 steps long
     }
     return low;
   }
