@@ -6,9 +6,9 @@
 #include <immintrin.h>
 
 #include <cstring>
-#include <optional>
-#include <tuple>
+#include <memory>
 #include <utility>
+#include <vector>
 
 #include "buffer.hpp"
 #include "dispatch.hpp"

@@ -1,8 +1,8 @@
 // The portable variant: plain C++, the definition of the others.
 #include <cstring>
-#include <optional>
-#include <tuple>
+#include <memory>
 #include <utility>
+#include <vector>
 
 #include "buffer.hpp"
 #include "dispatch.hpp"

@@ -6,7 +6,7 @@
 // ---- least squares -------------------------------------------------------------------------------
 
 // The features of a channel: own neighbours, then of each other channel the current sample, if it is
-// coded before, and neighbours. Three sets: from many taps and long windows to few and short.
+// coded before, and neighbours. Sets: from many taps and long windows to few and short.
 constexpr int kSets = 4;
 struct Set {
   int own, before, after;  // neighbours of: this channel, each channel coded before it, each coded after
@@ -15,12 +15,9 @@ constexpr Set kSetOf[kSets] = {{20, 10, 6}, {12, 6, 2}, {6, 2, 1}, {10, 4, 1}};
 constexpr int kFadeAlong[kSets] = {5, 4, 3, 2}, kFadeDown[kSets] = {3, 2, 1, 1};
 constexpr int kEvery[kSets] = {4, 2, 1, 1};  // pixels of a row between two solutions
 
-constexpr int taps(int set, int channels, int channel) {
+inline int taps(int set, int channels, int channel) {
   return kSetOf[set].own + channel * (1 + kSetOf[set].before) + (channels - 1 - channel) * kSetOf[set].after;
 }
-
-template <int kSet, int kCount, int c>
-using SquaresOf = Squares<taps(kSet, kCount, c), kFadeAlong[kSet], kFadeDown[kSet], kEvery[kSet]>;
 
 // ---- numbers -------------------------------------------------------------------------------------
 
@@ -155,13 +152,10 @@ struct Surroundings {
   std::vector<Plane> value, error, size, size_of;  // error signed, of the joined prediction, 1/64
 };
 
-template <int kCount, int c>
 class Channel {
  public:
-  Channel(Surroundings& around, const Network& network)
-      : t_(mixer::tables()), avx2_(use_avx2()), s_(around), network_(network),
-        squares_(SquaresOf<0, kCount, c>(s_.shape.height), SquaresOf<1, kCount, c>(s_.shape.height),
-                 SquaresOf<2, kCount, c>(s_.shape.height), SquaresOf<3, kCount, c>(s_.shape.height)),
+  Channel(Surroundings& around, int channel, const Network& network)
+      : t_(mixer::tables()), avx2_(use_avx2()), s_(around), count_(s_.shape.channels), c_(channel), network_(network),
         stride_(static_cast<size_t>(s_.shape.height + kLanes)), features_(kTaps * stride_), units_((kTaps + 1) * stride_),
         predictions_(kSets * stride_),
         learned_(t_), most_((1 << s_.shape.depth) - 1),
@@ -174,11 +168,13 @@ class Channel {
         if (rank < kSetOf[k].*count) of_set_[k][in_set_[k]++] = n_;
       ++n_;
     };
-    for (int i = 0; i < kSetOf[0].own; ++i) add(c, kNear[i], i, &Set::own);
-    for (int e = 0; e < kCount; ++e) {
-      if (e == c) continue;
-      if (e < c) add(e, {0, 0}, -1, &Set::before);
-      const auto which = e < c ? &Set::before : &Set::after;
+    for (int k = 0; k < kSets; ++k)
+      squares_.emplace_back(s_.shape.height, taps(k, count_, c_), kFadeAlong[k], kFadeDown[k], kEvery[k]);
+    for (int i = 0; i < kSetOf[0].own; ++i) add(c_, kNear[i], i, &Set::own);
+    for (int e = 0; e < count_; ++e) {
+      if (e == c_) continue;
+      if (e < c_) add(e, {0, 0}, -1, &Set::before);
+      const auto which = e < c_ ? &Set::before : &Set::after;
       for (int i = 0; i < kSetOf[0].*which; ++i) add(e, kNear[i], i, which);
     }
   }
@@ -188,15 +184,15 @@ class Channel {
     const int stride = s_.value[0].stride();
     for (int y = y0; y <= y1; ++y) {
       const int x = t - kLag * y;
-      int32_t base[kCount];
-      const int32_t* v[kCount];
-      for (int e = 0; e < kCount; ++e) {
+      int32_t base[kChannels] = {};
+      const int32_t* v[kChannels];
+      for (int e = 0; e < count_; ++e) {
         v[e] = s_.value[static_cast<size_t>(e)].at(x, y);
         base[e] = (v[e][-1] + v[e][-stride]) >> 1;
       }
       for (int k = 0; k < n_; ++k)
         features_.data()[static_cast<size_t>(k) * stride_ + static_cast<size_t>(y)] = v[feature_[k].channel][feature_[k].offset] - base[feature_[k].channel];
-      sites_[static_cast<size_t>(y - y0)].base = base[c];
+      sites_[static_cast<size_t>(y - y0)].base = base[c_];
     }
     each([&](auto& set, int k) {
       const int32_t* rows[kTaps];
@@ -221,11 +217,11 @@ class Channel {
     const int x = site.x, y = site.y;
     const int64_t v64 = int64_t{value} * 64;
     const int32_t error = static_cast<int32_t>(v64 - site.centre);
-    s_.value[c].put(x, y, value);
-    s_.error[c].put(x, y, error);
-    s_.size[c].put(x, y, magnitude(error));
+    s_.value[static_cast<size_t>(c_)].put(x, y, value);
+    s_.error[static_cast<size_t>(c_)].put(x, y, error);
+    s_.size[static_cast<size_t>(c_)].put(x, y, magnitude(error));
     for (int k = 0; k < kSets; ++k)
-      s_.size_of[static_cast<size_t>(c * kSets + k)].put(x, y, magnitude(static_cast<int32_t>(v64 - site.by_set[k])));
+      s_.size_of[static_cast<size_t>(c_ * kSets + k)].put(x, y, magnitude(static_cast<int32_t>(v64 - site.by_set[k])));
     // Samples of quiet places count more: they are divided by the error to be expected there.
     const int32_t scale = (3 * site.scale + magnitude(error) + 32) >> 2;
     const int32_t inverse = (1 << 26) / scale, limit = 2 * scale;
@@ -252,8 +248,7 @@ class Channel {
   // Calls f(set, number) for each set.
   template <class F>
   void each(F&& f) {
-    int k = 0;
-    std::apply([&](auto&... set) { (f(set, k++), ...); }, squares_);
+    for (int k = 0; k < kSets; ++k) f(squares_[static_cast<size_t>(k)], k);
   }
 
   // The rows of a set's features.
@@ -266,8 +261,8 @@ class Channel {
     s.x = x;
     s.y = y;
     const int stride = s_.value[0].stride();
-    const int32_t* v[kCount];
-    for (int e = 0; e < kCount; ++e) v[e] = s_.value[static_cast<size_t>(e)].at(x, y);
+    const int32_t* v[kChannels];
+    for (int e = 0; e < count_; ++e) v[e] = s_.value[static_cast<size_t>(e)].at(x, y);
     const int64_t from = int64_t{s.base} * 64, top = int64_t{most_} * 64;
     for (int k = 0; k < kSets; ++k) {
       const int64_t p = from + predictions_[static_cast<size_t>(k) * stride_ + static_cast<size_t>(y)];
@@ -275,13 +270,13 @@ class Channel {
     }
     int64_t sum = 0, weights = 0;
     for (int k = 0; k < kSets; ++k) {
-      s.error_of[k] = around(s_.size_of[static_cast<size_t>(c * kSets + k)].at(x, y), stride) >> 3;
+      s.error_of[k] = around(s_.size_of[static_cast<size_t>(c_ * kSets + k)].at(x, y), stride) >> 3;
       const int64_t m = s.error_of[k] + 16, w = (int64_t{1} << 36) / (m * m) + 1;
       sum += w * s.by_set[k];
       weights += w;
     }
     s.centre = sum / weights;
-    s.scale = (around(s_.size[c].at(x, y), stride) >> 3) + 32;
+    s.scale = (around(s_.size[static_cast<size_t>(c_)].at(x, y), stride) >> 3) + 32;
 
     // The network's inputs: 8 stands for the scale, 64 for nothing.
     const int32_t inverse = (1 << 26) / s.scale, limit = 8 * s.scale;
@@ -290,15 +285,15 @@ class Channel {
     };
     uint8_t* const first = in;
     const auto give = [&in](int32_t value) { *in++ = static_cast<uint8_t>(value + 64); };
-    for (const Offset& o : kNear) give(scaled(int64_t{v[c][o.dx + o.dy * stride]} * 64 - s.centre));
-    const int32_t* e = s_.error[c].at(x, y);
+    for (const Offset& o : kNear) give(scaled(int64_t{v[c_][o.dx + o.dy * stride]} * 64 - s.centre));
+    const int32_t* e = s_.error[static_cast<size_t>(c_)].at(x, y);
     const int near[6] = {-1, -stride, -stride - 1, 1 - stride, -2, -2 * stride};
     for (const int at : near) give(scaled(e[at]));
     int32_t earlier = 0;
-    for (int o = 0; o < kCount; ++o) {
-      if (o == c) continue;
+    for (int o = 0; o < count_; ++o) {
+      if (o == c_) continue;
       const int32_t* eo = s_.error[static_cast<size_t>(o)].at(x, y);
-      if (o < c) {
+      if (o < c_) {
         const int32_t so = (around(s_.size[static_cast<size_t>(o)].at(x, y), stride) >> 3) + 32;
         const int32_t relative = clamp32(int64_t{eo[0]} * 8 / so, -64, 63);
         earlier += relative;
@@ -311,7 +306,7 @@ class Channel {
       give(scaled(eo[-1]));
       give(scaled(eo[-stride]));
     }
-    const int32_t w = v[c][-1], north = v[c][-stride], corner = v[c][-stride - 1];
+    const int32_t w = v[c_][-1], north = v[c_][-stride], corner = v[c_][-stride - 1];
     const int32_t low = w < north ? w : north, high = w < north ? north : w;
     const int32_t plane = w + north - corner;
     for (int k = 0; k < kSets; ++k) give(scaled(s.by_set[k] - s.centre));
@@ -319,7 +314,7 @@ class Channel {
     const int octaves = octaves8(s.scale);
     give(clamp32(octaves - 64, -64, 63));
     for (int k = 0; k < kSets; ++k) give(clamp32(octaves8(s.error_of[k] + 16) - octaves, -64, 63));
-    const int32_t* size = s_.size[c].at(x, y);
+    const int32_t* size = s_.size[static_cast<size_t>(c_)].at(x, y);
     const int32_t wide = (size[-3] + size[-4] + size[-5] + size[-stride - 2] + size[2 - stride] + size[-2 * stride - 2] +
                           size[2 - 2 * stride] + size[-3 * stride]) >> 3;
     give(clamp32(octaves8(wide + 32) - octaves, -64, 63));
@@ -335,7 +330,7 @@ class Channel {
     s.level = clamp32((octaves - 40) >> 2, 0, kLevels - 1);
     const int west = first[20] - 64, above = first[21] - 64, diagonal = first[23] - 64;
     s.west_north = class_of(west, kSeven) * 7 + class_of(above, kSeven);
-    s.earlier = class_of(c == 0 ? diagonal : earlier, kNine) * 9 +
+    s.earlier = class_of(c_ == 0 ? diagonal : earlier, kNine) * 9 +
                 class_of(scaled(s.by_set[0] - s.centre) - scaled(s.by_set[2] - s.centre), kNine);
     s.context[0] = s.level;
     s.context[1] = s.west_north;
@@ -472,10 +467,11 @@ class Channel {
   const mixer::Tables& t_;
   bool avx2_;
   Surroundings& s_;
+  int count_, c_;  // of channels, and which one
   const Network& network_;
   Feature feature_[kTaps];
   int n_ = 0, of_set_[kSets][kTaps], in_set_[kSets] = {};
-  std::tuple<SquaresOf<0, kCount, c>, SquaresOf<1, kCount, c>, SquaresOf<2, kCount, c>, SquaresOf<3, kCount, c>> squares_;
+  std::vector<Squares> squares_;
   size_t stride_;
   Buffer<int32_t> features_, units_;  // by feature, then by row; the last of units_ is the target
   Buffer<int64_t> predictions_;       // by set, then by row
@@ -487,17 +483,14 @@ class Channel {
 };
 
 // All channels of a strip. `samples`: [height][width][channels].
-template <int kCount>
 class Strip {
  public:
-  Strip(const Shape& shape, const Network* networks) : around_(shape), a_(around_, networks[kCount == 1 ? 3 : 0]) {
-    if constexpr (kCount == 3) {
-      b_.emplace(around_, networks[1]);
-      c_.emplace(around_, networks[2]);
-    }
+  Strip(const Shape& shape, const Network* networks) : around_(shape) {
+    for (int c = 0; c < shape.channels; ++c)
+      channels_.push_back(std::make_unique<Channel>(around_, c, networks[shape.channels == 1 ? kNetworks - 1 : c]));
   }
 
-  // Calls each(step) for one channel after another of each slanted line of pixels.
+  // Calls each(channel, its number, t, y0, y1) for one channel after another of each slanted line of pixels.
   template <class Each>
   bool walk(Each&& each) {
     const int height = around_.shape.height, width = around_.shape.width;
@@ -505,11 +498,8 @@ class Strip {
       const int y0 = t < width ? 0 : (t - width) / kLag + 1;
       const int y1 = t / kLag < height - 1 ? t / kLag : height - 1;
       if (y0 > y1) continue;
-      if (!each(a_, 0, t, y0, y1)) return false;
-      if constexpr (kCount == 3) {
-        if (!each(*b_, 1, t, y0, y1)) return false;
-        if (!each(*c_, 2, t, y0, y1)) return false;
-      }
+      for (int c = 0; c < around_.shape.channels; ++c)
+        if (!each(*channels_[static_cast<size_t>(c)], c, t, y0, y1)) return false;
     }
     return true;
   }
@@ -517,11 +507,12 @@ class Strip {
   template <class Coder>
   bool code(Coder& coder, uint16_t* samples, size_t stride, const Progress& progress) {
     size_t done = 0, told = 0;
-    return walk([&](auto& channel, int c, int t, int y0, int y1) {
+    return walk([&](Channel& channel, int c, int t, int y0, int y1) {
       channel.prepare(t, y0, y1);
       channel.infer(y1 - y0 + 1);
       for (int y = y0; y <= y1; ++y) {
-        uint16_t& sample = samples[static_cast<size_t>(y) * stride + static_cast<size_t>(t - kLag * y) * kCount + static_cast<size_t>(c)];
+        const int place = (t - kLag * y) * around_.shape.channels + c;
+        uint16_t& sample = samples[static_cast<size_t>(y) * stride + static_cast<size_t>(place)];
         const int32_t value = channel.code(coder, y - y0, sample);
         sample = static_cast<uint16_t>(value);
         channel.learn_from(y - y0, value);
@@ -535,7 +526,5 @@ class Strip {
 
  private:
   Surroundings around_;
-  Channel<kCount, 0> a_;
-  std::optional<Channel<kCount, kCount == 3 ? 1 : 0>> b_;
-  std::optional<Channel<kCount, kCount == 3 ? 2 : 0>> c_;
+  std::vector<std::unique_ptr<Channel>> channels_;
 };

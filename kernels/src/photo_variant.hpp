@@ -8,32 +8,23 @@ std::vector<uint8_t> encode(const Shape& shape, const Network* networks, const u
   RangeEncoder coder;
   Encoding to{coder};
   uint16_t* const known = const_cast<uint16_t*>(samples);  // written with what it holds
-  if (shape.channels == 3) {
-    Strip<3>(shape, networks).code(to, known, stride, progress);
-  } else {
-    Strip<1>(shape, networks).code(to, known, stride, progress);
-  }
+  Strip(shape, networks).code(to, known, stride, progress);
   return std::move(coder).bytes();
 }
 
 bool decode(const Shape& shape, const Network* networks, const uint8_t* payload, size_t size, uint16_t* samples, size_t stride, const Progress& progress) {
   RangeDecoder coder(payload, size);
   Decoding from{coder};
-  if (shape.channels == 3) {
-    Strip<3>(shape, networks).code(from, samples, stride, progress);
-  } else {
-    Strip<1>(shape, networks).code(from, samples, stride, progress);
-  }
+  Strip(shape, networks).code(from, samples, stride, progress);
   return !coder.damaged();
 }
 
-template <int kCount>
-void record_rows(const Shape& shape, const uint16_t* samples, size_t stride, int wanted, std::vector<Row>& rows) {
+void record(const Shape& shape, const uint16_t* samples, size_t stride, int wanted, std::vector<Row>& rows) {
   const Network none[kNetworks];
-  Strip<kCount>(shape, none).walk([&](auto& channel, int c, int t, int y0, int y1) {
+  Strip(shape, none).walk([&](Channel& channel, int c, int t, int y0, int y1) {
     channel.prepare(t, y0, y1);
     for (int y = y0; y <= y1; ++y) {
-      const int32_t value = samples[static_cast<size_t>(y) * stride + static_cast<size_t>(t - kLag * y) * kCount + static_cast<size_t>(c)];
+      const int32_t value = samples[static_cast<size_t>(y) * stride + static_cast<size_t>((t - kLag * y) * shape.channels + c)];
       if (c == wanted) {
         Row row;
         std::memcpy(row.inputs, channel.inputs(y - y0), kInputs);
@@ -47,8 +38,4 @@ void record_rows(const Shape& shape, const uint16_t* samples, size_t stride, int
     channel.learn(y0, y1);
     return true;
   });
-}
-
-void record(const Shape& shape, const uint16_t* samples, size_t stride, int channel, std::vector<Row>& rows) {
-  (shape.channels == 3 ? record_rows<3> : record_rows<1>)(shape, samples, stride, channel, rows);
 }
