@@ -80,7 +80,7 @@ def test_the_model_is_the_reference(samples: Samples, depth: int) -> None:
 @pytest.mark.parametrize("make", [soft, hard])
 @pytest.mark.parametrize(("channels", "depth"), [(1, 8), (3, 8), (1, 16), (3, 16)])
 def test_variants_agree(number: int, make: Make, channels: int, depth: int) -> None:
-    samples = make(45, 61, channels, depth)
+    samples = make(33, 40, channels, depth)
     networks = photo.networks(number)
     payload = _native.photo_encode(networks, samples, depth, variant="scalar")
     shape = size(samples)
@@ -110,7 +110,7 @@ def test_noise_costs_what_it_has() -> None:
 
 def test_damage_is_told() -> None:
     networks = photo.networks(1)
-    samples = soft(40, 40, 3, 8)
+    samples = soft(24, 24, 3, 8)
     payload = _native.photo_encode(networks, samples, 8)
     with pytest.raises(_native.Damaged):
         _native.photo_decode(networks, payload[: len(payload) // 2], *size(samples), 8)
@@ -159,7 +159,7 @@ def test_arm_writes_the_same_bytes(tmp_path: Path) -> None:
             pytest.skip(f"{tool} is not installed")
     here = Path(__file__).parent
     source = here.parents[1] / "kernels" / "src"
-    flags = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-static"]
+    flags = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-static"]
     files = [here / "arm" / "photo.cpp", source / "photo.cpp", source / "photo_scalar.cpp"]
     program = tmp_path / "photo"
     command = [compiler, *flags, "-I", str(source), *map(str, files), "-o", str(program)]
