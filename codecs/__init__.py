@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import cast
 
-from lmc.codecs.base import Codec, Frame, Plan, Report, Settings
+from lmc.codecs.base import MOST_PICTURE, Codec, Frame, Plan, Report, Settings
 from lmc.errors import Unsupported
 
 # method number: (its name for people, the module that codes it)
@@ -61,21 +61,36 @@ def encode_frame(data: bytes, settings: Settings, report: Report | None = None) 
     return frame
 
 
-def picture_of(data: bytes, settings: Settings, report: Report | None = None) -> Frame | None:
-    """A frame of a whole image file, or None: it is none, or its pixels are not worth it."""
+def picture_of(
+    data: bytes, settings: Settings, report: Report | None = None, *, plain: bool = False
+) -> Frame | None:
+    """A frame of a whole image file, or None: it is none, or its pixels are not worth it.
+
+    plain: the file was made by `pixels_of`.
+    """
     frame = None
-    if is_picture(data, settings):
+    if is_picture(data, settings) and data.startswith(PICTURES):
         if data.startswith(JPEG):
             frame = import_module("lmc.codecs.jpeg").encode(data, settings.threads, report)
         else:
-            frame = import_module("lmc.codecs.image").encode(data, settings, report)
+            frame = import_module("lmc.codecs.image").encode(data, settings, report, plain=plain)
     return cast("Frame | None", frame)
+
+
+def pixels_of(data: bytes) -> bytes | None:
+    """A PNG with the pixels and the colour profile of an image file, made to be packed small; None
+    for files that are no such image, or that cost nothing to keep as they are."""
+    pictures = import_module("lmc.codecs.pictures")
+    picture = pictures.take_apart(data, MOST_PICTURE) if data.startswith(PICTURES) else None
+    if picture is None:
+        return cast("bytes | None", pictures.encode_plain_file(data))
+    return cast("bytes | None", pictures.encode_plain(picture))
 
 
 def is_picture(prefix: bytes, settings: Settings) -> bool:
     """Whether content that begins so should be tried as a whole image file."""
     wanted = settings.codec in ("auto", "image") and settings.level > 0
-    return wanted and prefix.startswith(PICTURES)
+    return wanted and (settings.pixels or prefix.startswith(PICTURES))
 
 
 def needs(method: int, params: bytes, size: int) -> int:

@@ -37,7 +37,8 @@ class Settings:
     each frame but the last; 0, for the level's own, is replaced by it.
     codec: "auto" looks at the content; "raw" stores it; "bytes" never uses a network; "text" never
     looks whether the content is text; "image" takes image files apart, and is else like
-    "bytes". Raises Usage where a value is out of range.
+    "bytes". pixels: of image files, keep the pixels but not the file. Raises Usage where a value
+    is out of range.
     """
 
     level: int = DEFAULT_LEVEL
@@ -45,6 +46,7 @@ class Settings:
     threads: int = 0
     frame_size: int = 0
     codec: str = "auto"
+    pixels: bool = False
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:

@@ -11,7 +11,7 @@ pixels go one of several ways, whichever is smallest; FORMAT.md, section 5.4, ha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,6 +28,7 @@ from lmc.pipeline import cores
 METHOD = 8
 DRAWN, PHOTO, DISC = 1, 2, 3
 WAYS = {DRAWN: "drawn", PHOTO: "photo", DISC: "photocd"}
+PLAIN = 0x80  # beside the number of the file format
 MOST_PIXELS = 1 << 28
 RECIPE = text.PRIMED + text.STRONG  # the byte models that code a recipe
 
@@ -44,7 +45,8 @@ GREEN_FIRST = [1, 0, 2]
 @dataclass(frozen=True, slots=True)
 class Layout:
     """The parameters of a frame. format: of the file, see pictures. way: of the pixels. effort: of
-    the drawn way 0 to 2, of the others the number of the networks."""
+    the drawn way 0 to 2, of the others the number of the networks. plain: the file is not the one
+    that was given, but a PNG with its pixels."""
 
     format: int
     way: int
@@ -54,10 +56,12 @@ class Layout:
     depth: int
     width: int
     height: int
+    plain: bool = False
 
     def to_params(self) -> bytes:
         out = Writer()
-        out.raw(bytes([self.format, self.way, self.effort, self.strips - 1]))
+        first = self.format | (PLAIN if self.plain else 0)
+        out.raw(bytes([first, self.way, self.effort, self.strips - 1]))
         out.raw(bytes([self.channels, self.depth]))
         out.number(self.width)
         out.number(self.height)
@@ -67,10 +71,10 @@ class Layout:
     def from_params(cls, params: bytes) -> Layout:
         """Raises Corrupt on parameters that no encoder writes."""
         reader = Reader(params)
-        format, way, effort, strips, channels, depth = reader.raw(6)
-        layout = cls(
-            format, way, effort, strips + 1, channels, depth, reader.number(), reader.number()
-        )
+        first, way, effort, strips, channels, depth = reader.raw(6)
+        format, plain = first & ~PLAIN, bool(first & PLAIN)
+        width, height = reader.number(), reader.number()
+        layout = cls(format, way, effort, strips + 1, channels, depth, width, height, plain)
         reader.end()
         pixels = layout.width * layout.height
         right = (
@@ -98,8 +102,13 @@ def effort_of(level: int) -> tuple[int, int]:
     return 2, photo.NORMAL if level <= 6 else photo.BEST
 
 
-def encode(data: bytes, settings: Settings, report: Report | None = None) -> Frame | None:
-    """A frame of an image file; None if it is none that can be rebuilt, or gets no smaller."""
+def encode(
+    data: bytes, settings: Settings, report: Report | None = None, *, plain: bool = False
+) -> Frame | None:
+    """A frame of an image file, which may be a plain one made for its pixels.
+
+    None if it is none that can be rebuilt, or gets no smaller.
+    """
     picture = pictures.take_apart(data, MOST_PIXELS)
     if picture is None:
         return None
@@ -125,8 +134,8 @@ def encode(data: bytes, settings: Settings, report: Report | None = None) -> Fra
     payload = out.done()
     if len(payload) + 32 >= len(data):
         return None
-    memory = needs(layout.to_params(), len(data))
-    return Frame(METHOD, layout.to_params(), payload, None, memory)
+    params = replace(layout, plain=plain).to_params()
+    return Frame(METHOD, params, payload, None, needs(params, len(data)))
 
 
 def decode_frame(
@@ -177,7 +186,7 @@ def describe(params: bytes) -> str:
     layout = Layout.from_params(params)
     return (
         f"{layout.width}x{layout.height}, {layout.channels} x {layout.depth} bit, "
-        f"{WAYS[layout.way]}"
+        f"{WAYS[layout.way]}{', pixels only' if layout.plain else ''}"
     )
 
 

@@ -57,6 +57,7 @@ class Options:
     threads: int = 0
     frame_size: int = 0
     codec: str = "auto"
+    pixels: bool = False
     memory: int | None = None
     json: bool = False
 
@@ -140,6 +141,7 @@ _PACKING = [
         metavar="NAME",
         help=f"One of {', '.join(CODECS)}.  [default: {CODECS[0]}]",
     ),
+    _flag("--pixels", help="Keep an image's pixels, not its file: it comes back as a plain PNG."),
     click.option(
         "--frame-size",
         type=Size(),
@@ -457,6 +459,7 @@ def _pack(path: str, options: Options, console: Console) -> dict[str, object]:
         threads=options.threads,
         frame_size=options.frame_size,
         codec=options.codec,
+        pixels=options.pixels,
     )
     output = options.output
     if output is None and path != STREAM:

@@ -128,9 +128,10 @@ class Compressor:
         threads: int = 0,
         frame_size: int = 0,
         codec: str = "auto",
+        pixels: bool = False,
         meter: Meter | None = None,
     ) -> None:
-        self._settings = Settings(level, model, threads, frame_size, codec)
+        self._settings = Settings(level, model, threads, frame_size, codec, pixels)
         self._meter = meter or Meter(None, None)
         self._plan = codecs.plan(self._settings)
         size = self._settings.frame_size  # of a frame, and of its payload at most
@@ -202,6 +203,12 @@ class Compressor:
     def _whole_picture(self) -> bytes | None:
         content = bytes(self._pending)
         report = self._meter.part(len(content), len(content))
+        plain = codecs.pixels_of(content) if self._settings.pixels else None
+        if plain is not None:
+            frame = codecs.picture_of(plain, self._settings, plain=True)
+            if frame is not None and len(frame.payload) < len(content):
+                report(len(content))
+                return _short(frame, _describe(frame, plain))
         frame = codecs.picture_of(content, self._settings, report)
         if frame is None or len(frame.params) + len(frame.payload) >= len(content):
             report(0)
@@ -272,6 +279,7 @@ def compress_stream(
         threads=settings.threads,
         frame_size=settings.frame_size,
         codec=settings.codec,
+        pixels=settings.pixels,
         meter=Meter(progress, size_hint),
     )
     read = written = 0

@@ -135,6 +135,24 @@ def test_a_picture_is_one_frame_however_large_and_however_it_comes() -> None:
     assert way_of(whole) == "photo"
 
 
+def test_pixels_only() -> None:
+    pixels = scene(60, 70)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "WEBP", lossless=True)
+    webp, png = out.getvalue(), file_of(pixels)
+    for data in (webp, png):
+        compressor = lmc.Compressor(3, pixels=True)
+        packed = compressor.compress(data) + compressor.flush()
+        assert way_of(packed) == "pixels only"
+        restored = lmc.decompress(packed)
+        assert restored.startswith(b"\x89PNG")
+        assert (np.asarray(Image.open(io.BytesIO(restored))) == pixels).all()
+        assert len(packed) < len(webp)
+    for data in (b"no picture at all", b"a"):
+        compressor = lmc.Compressor(3, pixels=True)
+        assert lmc.decompress(compressor.compress(data) + compressor.flush()) == data
+
+
 def test_what_only_begins_like_a_picture_is_bytes() -> None:
     for data in (b"BM, said the crow. " * 9000, file_of(scene(60, 60))[:-9] + b"damaged!!"):
         packed = lmc.compress(data, 1, frame_size=1 << 16)
