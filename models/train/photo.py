@@ -1,4 +1,5 @@
-"""Train the photo model's networks: `python -m lmc.models.train.photo IMAGES.tar OUT [options]`.
+"""Train the photo model's networks: `python -m lmc.models.train.photo IMAGES.tar OUT [options]`,
+and then `python -m lmc.models.train.photo OUT models/data/photo-N.npz --pack SIZE`.
 
 Every sample of a picture becomes a row: the inputs that the codec itself computes for it
 (`_native.photo_rows`: least squares, errors, neighbours), and the value. A network sees
@@ -237,8 +238,17 @@ def exported(net: Layers) -> dict[str, NDArray[np.generic]]:
     return out
 
 
+def pack(folder: Path, size: str, path: Path) -> None:
+    """Join the networks of all places into the file that models/photo.py reads."""
+    joined: Any = {}
+    for place in PLACES:
+        with np.load(folder / f"{place}-{size}.npz") as file:
+            joined |= {f"{place}.{name}": file[name] for name in file}
+    np.savez_compressed(path, **joined)
+
+
 def main() -> None:
-    """Train one place at the sizes named, and write OUT/PLACE-SIZE.npz and a log."""
+    """Train the places and sizes named, writing OUT/PLACE-SIZE.npz and a log for each; or pack."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("archive", type=Path)
     parser.add_argument("out", type=Path)
@@ -250,7 +260,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1 << 16)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seconds", default="45,130,225", help="at most, for each of the sizes")
+    parser.add_argument("--pack", metavar="SIZE", help="join the networks in the first argument")
     args = parser.parse_args()
+    if args.pack:
+        pack(args.archive, args.pack, args.out)
+        return
     args.out.mkdir(parents=True, exist_ok=True)
     for place in args.places.split(","):
         began = time.time()
