@@ -104,12 +104,15 @@ def compress(
     threads: int = 0,
     frame_size: int = 0,
     codec: str = "auto",
+    pixels: bool = False,
 ) -> bytes:
     """Compress data to a file of one member; the options are those of `Settings`.
 
     Raises Usage, or ModelMissing.
     """
-    compressor = Compressor(level, model=model, threads=threads, frame_size=frame_size, codec=codec)
+    compressor = Compressor(
+        level, model=model, threads=threads, frame_size=frame_size, codec=codec, pixels=pixels
+    )
     return compressor.compress(data) + compressor.flush()
 
 

@@ -141,16 +141,14 @@ def test_pixels_only() -> None:
     Image.fromarray(pixels).save(out, "WEBP", lossless=True)
     webp, png = out.getvalue(), file_of(pixels)
     for data in (webp, png):
-        compressor = lmc.Compressor(3, pixels=True)
-        packed = compressor.compress(data) + compressor.flush()
+        packed = lmc.compress(data, 3, pixels=True)
         assert way_of(packed) == "pixels only"
         restored = lmc.decompress(packed)
         assert restored.startswith(b"\x89PNG")
         assert (np.asarray(Image.open(io.BytesIO(restored))) == pixels).all()
         assert len(packed) < len(webp)
     for data in (b"no picture at all", b"a"):
-        compressor = lmc.Compressor(3, pixels=True)
-        assert lmc.decompress(compressor.compress(data) + compressor.flush()) == data
+        assert lmc.decompress(lmc.compress(data, 3, pixels=True)) == data
 
 
 def test_what_only_begins_like_a_picture_is_bytes() -> None:
