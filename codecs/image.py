@@ -5,7 +5,8 @@ pixels go one of several ways, whichever is smallest; FORMAT.md, section 5.4, ha
 
 - drawn: screens, plots, palettes (kernels/src/graphic.hpp);
 - photo: everything else (kernels/src/photo.hpp), in strips that are worked on side by side;
-- disc: photos that once were a PhotoCD, as luma and thinned-out chroma (codecs/photocd.py).
+- disc: photos that once were a PhotoCD, as luma and thinned-out chroma (codecs/photocd.py);
+- jpeg: pictures that once were a JPEG file, as its coefficients (codecs/exjpeg.py).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lmc.codecs import graphic, photocd, pictures, text
+from lmc.codecs import exjpeg, graphic, photocd, pictures, text
 from lmc.codecs.base import Frame, Report, Settings
 from lmc.codecs.pictures.base import Picture, Reader, Writer
 from lmc.errors import Corrupt
@@ -26,8 +27,10 @@ from lmc.models import photo
 from lmc.pipeline import cores
 
 METHOD = 8
-DRAWN, PHOTO, DISC = 1, 2, 3
-WAYS = {DRAWN: "drawn", PHOTO: "photo", DISC: "photocd"}
+DRAWN, PHOTO, DISC, EXJPEG = 1, 2, 3, 4
+WAYS = {DRAWN: "drawn", PHOTO: "photo", DISC: "photocd", EXJPEG: "ex-jpeg"}
+WELL = {DISC: 8.0, EXJPEG: 1.0}
+"""Ways of an origin, and below how many bits a sample no other way is tried."""
 PLAIN = 0x80  # beside the number of the file format
 MOST_PIXELS = 1 << 28
 RECIPE = text.PRIMED + text.STRONG  # the byte models that code a recipe
@@ -85,6 +88,7 @@ class Layout:
             and layout.strips <= min(MAX_STRIPS, layout.height)
             and (way != DRAWN or (depth <= 8 and effort in graphic.EFFORTS))
             and (way != DISC or (depth == 8 and channels >= 3))
+            and (way != EXJPEG or (depth == 8 and channels in (1, 3)))
         )
         if not right:
             raise Corrupt("the layout of an image frame is out of range")
@@ -120,7 +124,9 @@ def encode(
         coded = _encode_pixels(picture, way, drawn, networks, settings.threads, tell)
         if coded is not None:
             candidates.append(coded)
-            if way == DISC:  # what has this origin is coded by nothing else as well
+            # What has such an origin, nothing else codes as well, unless it has little of it left.
+            bits = 8 * sum(map(len, coded[1])) / picture.samples.size
+            if bits < WELL.get(way, 0):
                 break
     if not candidates:
         return None
@@ -171,6 +177,8 @@ def needs(params: bytes, size: int) -> int:
     memory = samples * 8 + 4 * size + _native.mixer_bytes(text.STRONG, size) + (16 << 20)
     if layout.way == DRAWN:
         return memory + graphic.memory(shape, layout.effort)
+    if layout.way == EXJPEG:
+        return memory + 64 * samples + (1 << 28)
     rows = -(-layout.height // layout.strips)
     colours = 3 if layout.channels >= 3 and layout.way == PHOTO else 1
     memory += _native.photo_bytes(rows, layout.width, colours, layout.depth)
@@ -217,6 +225,8 @@ def _ways(picture: Picture) -> Iterator[int]:
     if photographic or samples.dtype == np.uint16:
         if samples.dtype == np.uint8 and samples.shape[2] >= 3:
             yield DISC
+        if samples.dtype == np.uint8 and samples.shape[2] in (1, 3):
+            yield EXJPEG
         yield PHOTO
 
 
@@ -226,10 +236,13 @@ def _encode_pixels(
     samples = picture.samples
     height, width, channels = samples.shape
     effort = drawn if way == DRAWN else networks
-    strips = 1 if way == DRAWN else _strips(height, width)
+    strips = 1 if way in (DRAWN, EXJPEG) else _strips(height, width)
     layout = Layout(picture.format, way, effort, strips, channels, picture.depth, width, height)
     if way == DRAWN:
         return layout, [graphic.encode(np.asarray(samples, np.uint8), picture.depth, drawn, tell)]
+    if way == EXJPEG:
+        found = exjpeg.encode(np.asarray(samples, np.uint8), threads, tell)
+        return None if found is None else (layout, [found[0]])
     colours = samples[..., :3] if channels >= 3 else samples[..., :1]
     parts: list[bytes] = []
     if way == DISC:
@@ -259,6 +272,8 @@ def _decode_pixels(layout: Layout, reader: Reader, threads: int, tell: Tell) -> 
     if layout.way == DRAWN:
         shape = (height, width, channels)
         return graphic.decode(reader.rest(), shape, depth, layout.effort, tell)
+    if layout.way == EXJPEG:
+        return exjpeg.decode(reader.rest(), height, width, channels, threads, tell)
     try:
         networks = photo.networks(layout.effort)
     except KeyError:

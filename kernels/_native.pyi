@@ -233,3 +233,27 @@ def photo_rows(
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]: ...
 def photo_bytes(height: int, width: int, channels: int, depth: int) -> int: ...
 def photo_variants() -> list[str]: ...
+
+# ---- pictures that were JPEG files (bind_exjpeg.cpp) ----
+
+def jpeg_write(headers: bytes, blocks: Sequence[NDArray[np.int16]]) -> bytes | None: ...
+def jpeg_samples(data: bytes, fine: bool) -> list[tuple[int, int, NDArray[np.uint8]]]: ...
+def jpeg_fit(
+    low: NDArray[np.int16],
+    high: NDArray[np.int16],
+    steps: NDArray[np.uint16],
+    spread: NDArray[np.float64],
+    fine: bool,
+    threads: int = 0,
+) -> tuple[NDArray[np.int16], NDArray[np.uint8]]: ...
+def jpeg_thin(
+    full: NDArray[np.int16],
+    row_kind: int,
+    column_kind: int,
+    row_phase: int,
+    column_phase: int,
+    bias: Sequence[int],
+    ends: Sequence[bool],
+    start: NDArray[np.int16] | None = None,
+) -> tuple[NDArray[np.int16], NDArray[np.uint8], NDArray[np.uint8]]: ...
+def jpeg_to_ycc(rgb: NDArray[np.uint8]) -> NDArray[np.int16]: ...

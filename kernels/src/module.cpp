@@ -10,5 +10,6 @@ PYBIND11_MODULE(_native, m) {
   bind_text(m);
   bind_graphic(m);
   bind_jpeg(m);
+  bind_exjpeg(m);
   bind_photo(m);
 }

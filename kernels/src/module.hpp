@@ -9,4 +9,5 @@ void bind_deflate(pybind11::module_& m);  // bind_deflate.cpp: deflate streams a
 void bind_text(pybind11::module_& m);     // bind_text.cpp: the text codec's loops
 void bind_graphic(pybind11::module_& m);  // bind_graphic.cpp: drawn images
 void bind_jpeg(pybind11::module_& m);     // bind_jpeg.cpp: the JPEG codec
+void bind_exjpeg(pybind11::module_& m);   // bind_exjpeg.cpp: pictures that were JPEG files
 void bind_photo(pybind11::module_& m);    // bind_photo.cpp: the photo model
