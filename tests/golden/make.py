@@ -386,6 +386,7 @@ def cases() -> list[tuple[str, str, str, bytes]]:
                 ("grey16", "photo, a PNM of 16 bits", grey, image.PHOTO, 6),
                 ("alpha", "photo and alpha, an interlaced PNG", png("alpha"), image.PHOTO, 6),
                 ("photocd", "photocd, a PNM", disc(), image.DISC, 6),
+                ("jpeg-origin", "ex-jpeg, a grey PNG", png("ex-jpeg"), image.EXJPEG, 6),
             )
         ),
     ]
