@@ -103,11 +103,14 @@ class Squares {
  private:
   // to[y] = row[y] + to[y - 1] (1 - 2^-fade) with the old to[y - 1]: from the last row to the first.
   static void shift_in(int32_t* to, const int32_t* row, int y0, int y1, int fade) {
+    using Sixteen = int32_t __attribute__((vector_size(64)));  // loops over them are not found to be vectors
     int y = y1 + 1;
     for (; y - 16 >= y0; y -= 16) {
-      int32_t above[16];
-      for (int k = 0; k < 16; ++k) above[k] = to[y - 17 + k];
-      for (int k = 0; k < 16; ++k) to[y - 16 + k] = row[y - 16 + k] + above[k] - (above[k] >> fade);
+      Sixteen above, own;
+      std::memcpy(&above, to + y - 17, sizeof above);
+      std::memcpy(&own, row + y - 16, sizeof own);
+      own += above - (above >> fade);
+      std::memcpy(to + y - 16, &own, sizeof own);
     }
     for (--y; y >= y0; --y) to[y] = row[y] + to[y - 1] - (to[y - 1] >> fade);
   }
