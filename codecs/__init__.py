@@ -78,13 +78,8 @@ def picture_of(
 
 
 def pixels_of(data: bytes) -> bytes | None:
-    """A PNG with the pixels and the colour profile of an image file, made to be packed small; None
-    for files that are no such image, or that cost nothing to keep as they are."""
-    pictures = import_module("lmc.codecs.pictures")
-    picture = pictures.take_apart(data, MOST_PICTURE) if data.startswith(PICTURES) else None
-    if picture is None:
-        return cast("bytes | None", pictures.encode_plain_file(data))
-    return cast("bytes | None", pictures.encode_plain(picture))
+    """A PNG of the pixels of an image file, or None: see `pictures.pixels_of`."""
+    return cast("bytes | None", import_module("lmc.codecs.pictures").pixels_of(data, MOST_PICTURE))
 
 
 def is_picture(prefix: bytes, settings: Settings) -> bool:

@@ -18,13 +18,12 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from lmc.codecs import graphic, jpeg, text
+from lmc.codecs import jpeg, strays
 from lmc.codecs.base import Report
 from lmc.codecs.pictures.base import Reader, Writer
 from lmc.errors import Corrupt
 from lmc.kernels import _native
 
-STRAYS = text.PRIMED + text.STRONG  # the byte models that code what the file does not give
 MAP_EFFORT = 1
 # How chroma's (rows, columns) were spread: 0 not at all, 1 each twice, 2 "fancy".
 SPREADS = ((0, 0), (2, 2), (0, 2), (1, 1), (0, 1))
@@ -72,10 +71,7 @@ def encode(
         return None
     parts = [frame.payload]
     if len(found.moved):
-        parts.append(graphic.encode(found.stray[:, :, None], 1, MAP_EFFORT))
-        # Channel after channel: neighbours are alike.
-        moved = text.encode_bytes(np.ascontiguousarray(found.moved.T).tobytes(), STRAYS)
-        parts.append(moved.payload)
+        parts += strays.encode(found.stray, found.moved, MAP_EFFORT)
     numbers = [len(found.file), len(found.moved), *(len(part) for part in parts[:-1])]
     transposed, mirrored = found.turned
     kind = 8 * found.spread + 4 * found.fine + 2 * transposed + mirrored
@@ -88,7 +84,8 @@ def encode(
     payload = out.done()
     memory = frame.memory + len(found.file) + 40 * samples.size
     if len(found.moved):
-        memory += graphic.memory((*samples.shape[:2], 1), MAP_EFFORT) + moved.memory
+        shape = (samples.shape[0], samples.shape[1])
+        memory += strays.memory(shape, len(found.moved), samples.shape[2], MAP_EFFORT)
     return payload, memory
 
 
@@ -108,12 +105,12 @@ def decode(
     turned = (payload[0] & 2 != 0, payload[0] & 1 != 0)
     corner, params = (payload[1], payload[2]), payload[3:4]
     reader = Reader(payload[4:])
-    file_size, strays = reader.number(), reader.number()
-    sizes = [reader.number() for _ in range(2 if strays else 0)]
+    file_size, count = reader.number(), reader.number()
+    sizes = [reader.number() for _ in range(2 if count else 0)]
     rest = reader.rest()
     if sum(sizes) > len(rest):
         raise Corrupt("the parts of a picture that was a JPEG file do not fit into it")
-    if max(corner) > 16 or strays > height * width or file_size > 4 * size + (1 << 16):
+    if max(corner) > 16 or count > height * width or file_size > 4 * size + (1 << 16):
         raise Corrupt("a picture that was a JPEG file is larger than it can be")
     parts, at = [], 0
     for part in [*sizes, len(rest) - sum(sizes)]:
@@ -122,10 +119,11 @@ def decode(
     stray, moved = np.zeros((height, width), np.uint8), np.zeros((0, channels), np.uint8)
     scaled = _scaled(report, file_size, size)
     file = jpeg.decode_frame(jpeg.METHOD, params, parts[0], file_size, None, threads, scaled)
-    if strays:
-        stray = graphic.decode(parts[1], (height, width, 1), 1, MAP_EFFORT)[..., 0]
-        content = text.decode_frame(STRAYS, b"", parts[2], strays * channels, None, threads)
-        moved = np.frombuffer(content, np.uint8).reshape(channels, strays).T
+    if count:
+        shape = (height, width)
+        stray, moved = strays.decode(parts[1], parts[2], shape, channels, MAP_EFFORT, threads)
+    if len(moved) != count:
+        raise Corrupt("the stray pixels of a picture are not as many as it says")
     found = Description(file, fine, turned, spread, corner, stray, moved)
     return merge(found, (height, width, channels))
 
@@ -143,10 +141,7 @@ def merge(found: Description, shape: tuple[int, ...]) -> Samples:
         shape = (shape[1], shape[0], shape[2])
     out = _render(found.file, found.fine, found.spread, found.corner, shape)
     out = _turn_back(out, found.turned)
-    stray = found.stray != 0
-    if np.count_nonzero(stray) != len(found.moved):
-        raise Corrupt("the stray pixels of a picture are incomplete")
-    out[stray] += found.moved
+    strays.correct(out, found.stray, found.moved)
     return out
 
 

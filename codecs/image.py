@@ -13,18 +13,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmc.codecs import exjpeg, graphic, photocd, pictures, text
+from lmc.codecs import exjpeg, graphic, photocd, pictures, strays, text
 from lmc.codecs.base import Frame, Report, Settings
 from lmc.codecs.pictures.base import Picture, Reader, Writer
 from lmc.errors import Corrupt
 from lmc.kernels import _native
 from lmc.models import photo
-from lmc.pipeline import cores
+from lmc.pipeline import Pipeline, cores
 
 METHOD = 8
 DRAWN, PHOTO, DISC, EXJPEG = 1, 2, 3, 4
@@ -130,7 +131,7 @@ def encode(
                 break
     if not candidates:
         return None
-    layout, parts = min(candidates, key=lambda coded: sum(map(len, coded[1])))
+    layout, parts, memory = min(candidates, key=lambda coded: sum(map(len, coded[1])))
     out = Writer()
     out.number(len(picture.recipe))
     out.blob(recipe)
@@ -141,7 +142,7 @@ def encode(
     if len(payload) + 32 >= len(data):
         return None
     params = replace(layout, plain=plain).to_params()
-    return Frame(METHOD, params, payload, None, needs(params, len(data)))
+    return Frame(METHOD, params, payload, None, max(memory, needs(params, len(data))))
 
 
 def decode_frame(
@@ -208,7 +209,8 @@ def sub_pixels(params: bytes) -> int:
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
-Coded = tuple[Layout, list[bytes]]
+Coded = tuple[Layout, list[bytes], int]
+"""parts, and bytes of memory that decoding takes where the layout does not tell."""
 Tell = Callable[[int], None]
 
 
@@ -239,10 +241,11 @@ def _encode_pixels(
     strips = 1 if way in (DRAWN, EXJPEG) else _strips(height, width)
     layout = Layout(picture.format, way, effort, strips, channels, picture.depth, width, height)
     if way == DRAWN:
-        return layout, [graphic.encode(np.asarray(samples, np.uint8), picture.depth, drawn, tell)]
+        drawing = graphic.encode(np.asarray(samples, np.uint8), picture.depth, drawn, tell)
+        return layout, [drawing], 0
     if way == EXJPEG:
         found = exjpeg.encode(np.asarray(samples, np.uint8), threads, tell)
-        return None if found is None else (layout, [found[0]])
+        return None if found is None else (layout, [found[0]], found[1])
     colours = samples[..., :3] if channels >= 3 else samples[..., :1]
     parts: list[bytes] = []
     if way == DISC:
@@ -250,9 +253,7 @@ def _encode_pixels(
         if disc is None:
             return None
         parts.append(bytes(disc.phase))
-        parts.append(graphic.encode(disc.stray[..., None], 1, 2))
-        moved = np.ascontiguousarray(disc.moved.T).tobytes()
-        parts.append(text.encode_bytes(moved, RECIPE).payload if moved else b"")
+        parts += strays.encode(disc.stray, disc.moved, 2)
         for plane in (*disc.chroma, disc.luma):
             parts += _encode_strips(plane[..., None], 8, strips, networks, threads, tell)
     else:
@@ -264,7 +265,7 @@ def _encode_pixels(
             parts.append(graphic.encode(np.ascontiguousarray(rest, np.uint8), picture.depth, 2))
         else:
             parts += _encode_strips(rest, picture.depth, strips, networks, threads, tell)
-    return layout, parts
+    return layout, parts, 0
 
 
 def _decode_pixels(layout: Layout, reader: Reader, threads: int, tell: Tell) -> NDArray[Any]:
@@ -283,9 +284,8 @@ def _decode_pixels(layout: Layout, reader: Reader, threads: int, tell: Tell) -> 
         phase = reader.blob()
         if len(phase) != 2 or max(phase) > 1 or min(height, width) < 2:
             raise Corrupt("the phase of a picture from a PhotoCD is out of range")
-        stray = graphic.decode(reader.blob(), (height, width, 1), 1, 2)[..., 0]
-        count, coded = int(stray.sum()), reader.blob()
-        moved = text.decode_frame(RECIPE, b"", coded, 3 * count, None, threads) if count else b""
+        map, coded = reader.blob(), reader.blob()
+        stray, moved = strays.decode(map, coded, (height, width), 3, 2, threads)
         thin = photocd.thin_shape((height, width), (phase[0], phase[1]))
         planes = [
             _decode_strips(reader, (*shape, 1), 8, layout, networks, threads, tell, last)[..., 0]
@@ -296,7 +296,7 @@ def _decode_pixels(layout: Layout, reader: Reader, threads: int, tell: Tell) -> 
             (planes[0].astype(np.uint8), planes[1].astype(np.uint8)),
             (phase[0], phase[1]),
             stray,
-            np.frombuffer(moved, np.uint8).reshape(3, count).T,
+            moved,
         )
         colours: NDArray[Any] = photocd.merge(disc)
     else:
@@ -363,8 +363,6 @@ def _side_by_side(
     do: Callable[[Work, Report], Result], works: list[Work], threads: int, tell: Tell
 ) -> list[Result]:
     """The results of all works, done by as many threads as asked for; tell hears their sum."""
-    from concurrent.futures import ThreadPoolExecutor
-
     done = [0] * len(works)
 
     def reporter(i: int) -> Report:
@@ -374,12 +372,13 @@ def _side_by_side(
 
         return hear
 
-    width = min(cores(threads), len(works))
-    if width == 1:
-        return [do(work, reporter(i)) for i, work in enumerate(works)]
-    with ThreadPoolExecutor(width) as pool:
-        futures = [pool.submit(do, work, reporter(i)) for i, work in enumerate(works)]
-        return [future.result() for future in futures]
+    jobs: Pipeline[Result] = Pipeline(min(cores(threads), len(works)))
+    for i, work in enumerate(works):
+        jobs.put(partial(do, work, reporter(i)))
+    results = []
+    while (result := jobs.get(drain=True)) is not None:
+        results.append(result)
+    return results
 
 
 def _share(report: Report | None, size: int, samples: int) -> Tell:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from lmc.codecs import text
+from lmc.codecs import JPEG, text
 from lmc.codecs.base import Frame, Report
 from lmc.codecs.pictures.base import Reader, Writer
 from lmc.errors import Corrupt
@@ -49,7 +49,7 @@ def encode(data: bytes, threads: int = 0, report: Report | None = None) -> Frame
 
     A function of data.
     """
-    if data[:3] != b"\xff\xd8\xff":
+    if not data.startswith(JPEG):
         return None
     bands = max(1, min(MAX_BANDS, len(data) // BAND_BYTES))
     parts = _native.jpeg_encode(data, bands, threads, report)

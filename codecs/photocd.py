@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lmc.errors import Corrupt
+from lmc.codecs import strays
 
 Plane = NDArray[np.int32]
 
@@ -75,10 +75,7 @@ def merge(disc: Disc) -> NDArray[np.uint8]:
     shape = disc.luma.shape
     full = [fill(plane.astype(np.int32), shape, disc.phase) for plane in disc.chroma]
     rgb = to_rgb(disc.luma.astype(np.int32), *full)
-    stray = disc.stray != 0
-    if stray.sum() != len(disc.moved):
-        raise Corrupt("the stray colours of a picture are incomplete")
-    rgb[stray] += disc.moved
+    strays.correct(rgb, disc.stray, disc.moved)
     return rgb
 
 

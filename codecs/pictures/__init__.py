@@ -22,6 +22,7 @@ __all__ = [
     "encode_plain",
     "encode_plain_file",
     "geometry",
+    "pixels_of",
     "rebuild",
     "take_apart",
 ]
@@ -32,7 +33,7 @@ class Format(Protocol):
 
     def take_apart(self, data: bytes, most_pixels: int) -> Picture: ...
     def rebuild(self, recipe: bytes, samples: NDArray[Any]) -> bytes: ...
-    def geometry(self, prefix: bytes) -> Geometry | None: ...
+    def geometry(self, prefix: bytes) -> Geometry: ...
 
 
 # format number: the module that knows it. The numbers are on the wire, and only ever appended to.
@@ -61,6 +62,13 @@ def take_apart(data: bytes, most_pixels: int) -> Picture | None:
     return None
 
 
+def pixels_of(data: bytes, most_pixels: int) -> bytes | None:
+    """A PNG with the pixels and the colour profile of an image file, made to be packed small; None
+    for files that are no such image, or that cost nothing to keep as they are."""
+    picture = take_apart(data, most_pixels)
+    return encode_plain_file(data) if picture is None else encode_plain(picture)
+
+
 def rebuild(format: int, recipe: bytes, samples: NDArray[Any]) -> bytes:
     """The file that was taken apart into these samples and this recipe. Raises Corrupt."""
     if format not in FORMATS:
@@ -75,5 +83,8 @@ def geometry(prefix: bytes) -> Geometry | None:
     """Size, channels and depth of the image whose file begins so (64 bytes are mostly enough)."""
     for magic, module in MAGICS:
         if prefix.startswith(magic):
-            return module.geometry(prefix)
+            try:
+                return module.geometry(prefix)
+            except Odd:
+                return None
     return None

@@ -42,11 +42,8 @@ class Header:
         self.used = (self.width * self.bits + 7) // 8
 
 
-def geometry(prefix: bytes) -> Geometry | None:
-    try:
-        header = Header(prefix)
-    except Odd:
-        return None
+def geometry(prefix: bytes) -> Geometry:
+    header = Header(prefix)
     return Geometry(header.width, header.height, header.channels, header.depth)
 
 

@@ -48,11 +48,8 @@ class Header:
         ]
 
 
-def geometry(prefix: bytes) -> Geometry | None:
-    try:
-        header = Header(prefix[16:29])
-    except Odd:
-        return None
+def geometry(prefix: bytes) -> Geometry:
+    header = Header(prefix[16:29])
     return Geometry(header.width, header.height, header.channels, header.depth)
 
 

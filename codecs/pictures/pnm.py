@@ -75,11 +75,8 @@ class Header:
         return self.width * self.channels * self.bytes
 
 
-def geometry(prefix: bytes) -> Geometry | None:
-    try:
-        header = Header(prefix)
-    except Odd:
-        return None
+def geometry(prefix: bytes) -> Geometry:
+    header = Header(prefix)
     return Geometry(header.width, header.height, header.channels, header.depth)
 
 

@@ -140,12 +140,9 @@ def _layout(directory: Directory) -> Layout:
         raise Odd from None
 
 
-def geometry(prefix: bytes) -> Geometry | None:
-    """None, too, where the directory lies behind the prefix."""
-    try:
-        layout = _layout(Directory(prefix))
-    except Odd:
-        return None
+def geometry(prefix: bytes) -> Geometry:
+    """Odd, too, where the directory lies behind the prefix."""
+    layout = _layout(Directory(prefix))
     return Geometry(layout.width, layout.height, layout.channels, layout.depth)
 
 

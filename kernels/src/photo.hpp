@@ -1,4 +1,4 @@
-// The photo model: samples of a strip to coded bits and back. ARITHMETIC.md, "The photo model".
+// The photo model: samples of a strip to coded bits and back. ARITHMETIC.md, "Photos".
 #pragma once
 #include <cstddef>
 #include <cstdint>

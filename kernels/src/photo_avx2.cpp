@@ -87,15 +87,6 @@ inline Wide lower(const Wide& x) {
   return {lower4<k>(x.a), lower4<k>(x.b)};
 }
 inline Wide raise(const Wide& x, const Wide& by) { return {_mm256_sllv_epi64(x.a, by.a), _mm256_sllv_epi64(x.b, by.b)}; }
-inline Wide headroom(const Wide& x) {
-  int32_t v[kLanes];
-  store(v, x);
-  for (int32_t& n : v) {
-    const int zeros = __builtin_clz(static_cast<uint32_t>(n));
-    n = zeros > 3 ? zeros - 3 : 0;
-  }
-  return load(v);
-}
 // The quotient by a division of doubles, corrected to be exact.
 inline Wide reciprocal(const Wide& d) {
   int32_t v[kLanes], q[kLanes];

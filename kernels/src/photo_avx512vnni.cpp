@@ -61,15 +61,6 @@ inline Wide lower(Wide x) {
   return _mm512_srai_epi64(x, k);
 }
 inline Wide raise(Wide x, Wide by) { return _mm512_sllv_epi64(x, by); }
-inline Wide headroom(Wide x) {
-  int32_t v[kLanes];
-  store(v, x);
-  for (int32_t& n : v) {
-    const int zeros = __builtin_clz(static_cast<uint32_t>(n));
-    n = zeros > 3 ? zeros - 3 : 0;
-  }
-  return load(v);
-}
 // The quotient by a division of doubles, corrected to be exact.
 inline Wide reciprocal(Wide d) {
   const Wide q = _mm512_cvttpd_epi64(_mm512_div_pd(_mm512_set1_pd(35184372088832.0), _mm512_cvtepi64_pd(d)));

@@ -61,12 +61,6 @@ inline Wide lower(const Wide& a) {
 inline Wide raise(const Wide& a, const Wide& by) {
   return lanes([&](int i) { return static_cast<int64_t>(static_cast<uint64_t>(a.v[i]) << by.v[i]); });
 }
-inline Wide headroom(const Wide& a) {
-  return lanes([&](int i) {
-    const int zeros = __builtin_clz(static_cast<uint32_t>(a.v[i]));
-    return int64_t{zeros > 3 ? zeros - 3 : 0};
-  });
-}
 inline Wide reciprocal(const Wide& d) {
   return lanes([&](int i) { return (int64_t{1} << 45) / d.v[i]; });
 }

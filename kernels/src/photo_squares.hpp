@@ -13,6 +13,17 @@ constexpr int kWeightBits = 16;  // weights: units of 2^-16
 constexpr int32_t kWeightLimit = 1 << 20;
 constexpr int32_t kRidge = 80;
 
+// By how many bits each number, positive and below 2^31, can be raised to stay below 2^29; 0 if it is not.
+inline Wide headroom(const Wide& numbers) {
+  int32_t v[kLanes];
+  store(v, numbers);
+  for (int32_t& n : v) {
+    const int zeros = __builtin_clz(static_cast<uint32_t>(n));
+    n = zeros > 3 ? zeros - 3 : 0;
+  }
+  return load(v);
+}
+
 // Solves (A + ridge) w = b by LDL' in fixed point, for kLanes rows. Every rounding is part of the
 // format. Bounds: |c|, |y| < 2^31, r <= 2^30 and |l| <= 2^24 are factors of 32 bits, as times() wants them;
 // they keep c r below 2^61, and a sum of 48 products c l as well.

@@ -1,7 +1,7 @@
 // One strip of a picture, coded pixel by pixel in slanted order: what the encoder and the decoder share.
 //
-// Included by each variant of photo_*.cpp in a namespace of its own: no #pragma once. ARITHMETIC.md, "The
-// photo model", defines all of it.
+// Included by each variant of photo_*.cpp in a namespace of its own: no #pragma once. ARITHMETIC.md, "Photos",
+// defines all of it.
 
 // ---- least squares -------------------------------------------------------------------------------
 
@@ -18,6 +18,13 @@ constexpr int kEvery[kSets] = {4, 2, 1, 1};  // pixels of a row between two solu
 inline int taps(int set, int channels, int channel) {
   return kSetOf[set].own + channel * (1 + kSetOf[set].before) + (channels - 1 - channel) * kSetOf[set].after;
 }
+
+// How many inputs `look` gives the network: neighbours, errors, other channels, predictions, scales, place.
+constexpr int inputs_of(int channels, int channel) {
+  const int neighbours = static_cast<int>(sizeof kNear / sizeof *kNear);
+  return neighbours + 6 + 8 * channel + 4 * (channels - 1 - channel) + 2 * kSets + 5 + 4 + 2;
+}
+static_assert(inputs_of(kChannels, kChannels - 1) <= kInputs && inputs_of(kChannels, 0) <= kInputs, "room");
 
 // ---- numbers -------------------------------------------------------------------------------------
 
@@ -406,8 +413,8 @@ class Channel {
       learned_.mix.select(selected, node);
       const int32_t mixed = learned_.mix.predict(avx2_, x);
       const uint32_t p0 = mixer::squash24(t_, mixed);
-      const uint32_t p1 = learned_.last[0].refine(static_cast<size_t>(node * kLevels + s.level), mixed);
-      const uint32_t p2 = learned_.last[1].refine(static_cast<size_t>(node * 81 + s.earlier), mixed);
+      const uint32_t p1 = learned_.last[0].refine(static_cast<size_t>(node * kLastSize[0] + s.level), mixed);
+      const uint32_t p2 = learned_.last[1].refine(static_cast<size_t>(node * kLastSize[1] + s.earlier), mixed);
       uint32_t p = (2 * p0 + p1 + p2) >> 2;
       p = p < 16 ? 16 : p > (1u << 24) - 16 ? (1u << 24) - 16 : p;
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import lmc
-from lmc.codecs import image, photocd
+from lmc import codecs
+from lmc.codecs import image, photocd, pictures
 from lmc.codecs.base import Settings
 from lmc.errors import Corrupt, LmcError
 from lmc.info import inspect
@@ -149,6 +150,12 @@ def test_pixels_only() -> None:
         assert len(packed) < len(webp)
     for data in (b"no picture at all", b"a"):
         assert lmc.decompress(lmc.compress(data, 3, pixels=True)) == data
+
+
+def test_the_beginnings_that_are_looked_for_are_those_that_are_known() -> None:
+    magics = [magic for magic, _ in pictures.MAGICS] + [codecs.JPEG]
+    assert all(any(begin.startswith(magic) for begin in codecs.PICTURES) for magic in magics)
+    assert all(any(begin.startswith(magic) for magic in magics) for begin in codecs.PICTURES)
 
 
 def test_what_only_begins_like_a_picture_is_bytes() -> None:
