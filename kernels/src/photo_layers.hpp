@@ -3,6 +3,13 @@
 // Included by each variant of photo_*.cpp, which defines dots(): out[r][kUnit] = products of a tile's
 // weights with row r of rows <= kRows rows.
 
+#ifndef LMC_PHOTO_ROUNDED
+inline void rounded(const int32_t* sums, const int32_t* bias, const int32_t* factor, int shift, int32_t* y) {
+  for (int i = 0; i < kUnit; ++i)
+    y[i] = static_cast<int32_t>((int64_t{sums[i] + bias[i]} * factor[i] + (int64_t{1} << (shift - 1))) >> shift);
+}
+#endif
+
 inline void run(const Network& network, const uint8_t* in, int rows, int32_t* out) {
   alignas(64) uint8_t from[kRows * kMostWidth], to[kRows * kMostWidth];
   alignas(64) int32_t sums[kRows * kUnit];
@@ -18,8 +25,7 @@ inline void run(const Network& network, const uint8_t* in, int rows, int32_t* ou
         const int32_t* factor = layer.factor.data() + tile * kUnit;
         for (int r = 0; r < n; ++r) {
           int32_t y[kUnit];
-          for (int i = 0; i < kUnit; ++i)
-            y[i] = static_cast<int32_t>((int64_t{sums[r * kUnit + i] + bias[i]} * factor[i] + (int64_t{1} << (layer.shift - 1))) >> layer.shift);
+          rounded(sums + r * kUnit, bias, factor, layer.shift, y);
           if (last) {
             for (int i = 0; i < kUnit; ++i) out[static_cast<size_t>(r0 + r) * kUnit + i] = y[i];
           } else {

@@ -27,7 +27,7 @@ inline Wide headroom(const Wide& numbers) {
 // Solves (A + ridge) w = b by LDL' in fixed point, for kLanes rows. Every rounding is part of the
 // format. Bounds: |c|, |y| < 2^31, r <= 2^30 and |l| <= 2^24 are factors of 32 bits, as times() wants them;
 // they keep c r below 2^61, and a sum of 48 products c l as well.
-inline void solve(const int32_t* m, size_t stride, int n, int32_t* w) {
+inline void solve(const int32_t* m, size_t stride, int n, int32_t* w) {  // w: [n][kLanes]
   const auto moment = [m, stride](int i, int j) { return load(m + static_cast<size_t>(i * (i + 1) / 2 + j) * stride); };
   const auto target = [m, stride, n](int i) { return load(m + static_cast<size_t>(n * (n + 1) / 2 + i) * stride); };
   Wide largest = all(1);
@@ -61,7 +61,7 @@ inline void solve(const int32_t* m, size_t stride, int n, int32_t* w) {
   for (int i = 0; i < n; ++i) z[i] = lower<29>(times(y[i], r[i]));
   for (int i = n - 1; i >= 0; --i) {
     const Wide v = least(most(z[i], bottom), top);
-    store(w + static_cast<size_t>(i) * stride, v);
+    store(w + i * kLanes, v);
     const Wide* const li = triangle + i * (i - 1) / 2;
     for (int k = 0; k < i; ++k) z[k] = sub(z[k], lower<kWeightBits>(times(li[k], v)));
   }
@@ -73,19 +73,22 @@ class Squares {
  public:
   Squares(int height, int n, int along, int down, int every)
       : n_(n), along_(along), down_(down), every_(every), count_(static_cast<size_t>(n) * (n + 1) / 2 + n),
-        stride_(static_cast<size_t>(height + kLanes)), rows_(count_ * stride_), all_(count_ * stride_ + 1),
-        weights_(n * stride_) {}
+        stride_(padded(height) + kGroup), rows_(count_ * stride_), sums_(count_ * stride_), weights_(n * stride_) {}
 
-  // At step t, rows y0 to y1: the sums of each row are its own and, fading, those of the row above
-  // as they were a step ago. all_ is one number ahead, so that the first row finds zeros above it.
-  void advance(int t, int y0, int y1) {
-    for (size_t e = 0; e < count_; ++e) {
-      int32_t* const to = all_.data() + e * stride_ + 1;
-      const int32_t* const row = rows_.data() + e * stride_;
-      shift_in(to, row, y0, y1, down_);
-    }
+  // Numbers of a row of memory that holds `height` rows, and whole groups around them.
+  static constexpr int kGroup = 16;
+  static size_t padded(int height) { return static_cast<size_t>(height / kGroup + 1) * kGroup; }
+
+  // The weights of rows y0 to y1 at step t. A row that has not begun keeps weights of 0.
+  void weigh(int t, int y0, int y1) {
     if (t % every_ != 0) return;
-    for (int y = y0; y <= y1; y += kLanes) solve(all_.data() + 1 + y, stride_, n_, weights_.data() + y);
+    int32_t w[kTaps * kLanes];
+    for (int y = y0; y <= y1; y += kLanes) {
+      solve(sums_.data() + kGroup + y, stride_, n_, w);
+      const size_t rows = static_cast<size_t>(y1 - y + 1 < kLanes ? y1 - y + 1 : kLanes);
+      for (int i = 0; i < n_; ++i)
+        std::memcpy(weights_.data() + static_cast<size_t>(i) * stride_ + y, w + i * kLanes, rows * sizeof *w);
+    }
   }
   // v[i]: feature i of each row, less its channel's base; to: units of 1/64.
   void predict(int y0, int y1, const int32_t* const* v, int64_t* to) const {
@@ -97,36 +100,38 @@ class Squares {
     }
     for (int y = y0; y <= y1; ++y) to[y] >>= kWeightBits - 6;
   }
-  // u[i]: feature i of each row in units of its error to be expected, and the target's.
-  void update(int y0, int y1, const int32_t* const* u, const int32_t* target) {
-    int32_t* m = rows_.data();
-    const int fade = along_;
+  // The end of a step, and the sums of the next one, which begins with row `next`. u[i]: feature i of each
+  // row in units of its error to be expected, and the target's. The sums of a row are its own and,
+  // fading, those of the row above as they were a step ago. Whole groups of rows are worked on: before row
+  // `next` no number counts any more, but the sums of the row above it; after row y1 all features are 0.
+  void learn(int y0, int y1, int next, const int32_t* const* u, const int32_t* target) {
+    using Group = int32_t __attribute__((vector_size(kGroup * sizeof(int32_t))));
+    const int along = along_, down = down_, first = y0 / kGroup * kGroup, last = (y1 + 1) / kGroup * kGroup;
+    int32_t* rows = rows_.data() + kGroup;
+    int32_t* sums = sums_.data() + kGroup;
     for (int i = 0; i <= n_; ++i) {
       const int32_t* const a = i < n_ ? u[i] : target;
-      for (int j = 0; j < (i < n_ ? i + 1 : n_); ++j, m += stride_) {
+      for (int j = 0; j < (i < n_ ? i + 1 : n_); ++j, rows += stride_, sums += stride_) {
         const int32_t* const b = u[j];
-        int32_t* __restrict const to = m;
-        for (int y = y0; y <= y1; ++y) to[y] += a[y] * b[y] - (to[y] >> fade);
+        const int32_t kept = sums[next - 1];
+        for (int y = last; y >= first; y -= kGroup) {  // downwards: sums[y - 1] is still the old one
+          Group own, above, x, z;
+          std::memcpy(&x, a + y, sizeof x);
+          std::memcpy(&z, b + y, sizeof z);
+          std::memcpy(&own, rows + y, sizeof own);
+          std::memcpy(&above, sums + y - 1, sizeof above);
+          own += x * z - (own >> along);
+          std::memcpy(rows + y, &own, sizeof own);
+          own += above - (above >> down);
+          std::memcpy(sums + y, &own, sizeof own);
+        }
+        sums[next - 1] = kept;
       }
     }
   }
 
  private:
-  // to[y] = row[y] + to[y - 1] (1 - 2^-fade) with the old to[y - 1]: from the last row to the first.
-  static void shift_in(int32_t* to, const int32_t* row, int y0, int y1, int fade) {
-    using Sixteen = int32_t __attribute__((vector_size(64)));  // loops over them are not found to be vectors
-    int y = y1 + 1;
-    for (; y - 16 >= y0; y -= 16) {
-      Sixteen above, own;
-      std::memcpy(&above, to + y - 17, sizeof above);
-      std::memcpy(&own, row + y - 16, sizeof own);
-      own += above - (above >> fade);
-      std::memcpy(to + y - 16, &own, sizeof own);
-    }
-    for (--y; y >= y0; --y) to[y] = row[y] + to[y - 1] - (to[y - 1] >> fade);
-  }
-
   int n_, along_, down_, every_;
   size_t count_, stride_;
-  Buffer<int32_t> rows_, all_, weights_;
+  Buffer<int32_t> rows_, sums_, weights_;
 };

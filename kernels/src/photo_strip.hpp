@@ -163,7 +163,7 @@ class Channel {
  public:
   Channel(Surroundings& around, int channel, const Network& network)
       : t_(mixer::tables()), avx2_(use_avx2()), s_(around), count_(s_.shape.channels), c_(channel), network_(network),
-        stride_(static_cast<size_t>(s_.shape.height + kLanes)), features_(kTaps * stride_), units_((kTaps + 1) * stride_),
+        stride_(Squares::padded(s_.shape.height)), features_(kTaps * stride_), units_((kTaps + 1) * stride_),
         predictions_(kSets * stride_),
         learned_(t_), most_((1 << s_.shape.depth) - 1),
         sites_(static_cast<size_t>(s_.shape.height)),
@@ -203,7 +203,7 @@ class Channel {
     }
     each([&](auto& set, int k) {
       const int32_t* rows[kTaps];
-      set.advance(t, y0, y1);
+      set.weigh(t, y0, y1);
       set.predict(y0, y1, chosen(rows, features_, k), predictions_.data() + static_cast<size_t>(k) * stride_);
     });
     for (int y = y0; y <= y1; ++y) look(sites_[static_cast<size_t>(y - y0)], t - kLag * y, y, inputs(y - y0));
@@ -239,11 +239,11 @@ class Channel {
     }
     units_[kTaps * stride_ + static_cast<size_t>(y)] = unit(value - site.base);
   }
-  // After all samples of the step are known.
-  void learn(int y0, int y1) {
+  // After all samples of the step are known; the next one begins with row `next`.
+  void learn(int y0, int y1, int next) {
     each([&](auto& set, int k) {
       const int32_t* rows[kTaps];
-      set.update(y0, y1, chosen(rows, units_, k), units_.data() + kTaps * stride_);
+      set.learn(y0, y1, next, chosen(rows, units_, k), units_.data() + kTaps * stride_);
     });
   }
 
@@ -389,7 +389,13 @@ class Channel {
         }
       }
       at = at <= low ? low + 1 : at >= high ? high - 1 : at;
-
+      // The maps do not fit into the nearest caches: what is known of the places is fetched ahead.
+      for (int k = 0; k < kMaps; ++k)
+        if (k != 5) learned_.maps[static_cast<size_t>(k)].prefetch(static_cast<size_t>(node * kMapSize[k] + s.context[k]));
+      learned_.last[0].prefetch(static_cast<size_t>(node * kLastSize[0] + s.level));
+      learned_.last[1].prefetch(static_cast<size_t>(node * kLastSize[1] + s.earlier));
+      const int selected[kSelections] = {node, band + (depth < 2 ? 0 : depth < 5 ? 1 : 2), s.west_north, s.earlier, 0};
+      learned_.mix.select(selected, node);
       alignas(32) int16_t x[kMixed] = {};
       const uint64_t net_at = net.below(t_, at);
       const uint64_t up = (net_high > net_at ? net_high - net_at : 0) + net.floor();
@@ -409,8 +415,6 @@ class Channel {
         x[1 + kPlain + k] = t_.stretch[p >> 12];
       }
       x[1 + kPlain + kMaps] = 256;
-      const int selected[kSelections] = {node, band + (depth < 2 ? 0 : depth < 5 ? 1 : 2), s.west_north, s.earlier, 0};
-      learned_.mix.select(selected, node);
       const int32_t mixed = learned_.mix.predict(avx2_, x);
       const uint32_t p0 = mixer::squash24(t_, mixed);
       const uint32_t p1 = learned_.last[0].refine(static_cast<size_t>(node * kLastSize[0] + s.level), mixed);
@@ -502,7 +506,7 @@ class Strip {
   bool walk(Each&& each) {
     const int height = around_.shape.height, width = around_.shape.width;
     for (int t = 0; t < width + kLag * (height - 1); ++t) {
-      const int y0 = t < width ? 0 : (t - width) / kLag + 1;
+      const int y0 = first_row(t);
       const int y1 = t / kLag < height - 1 ? t / kLag : height - 1;
       if (y0 > y1) continue;
       for (int c = 0; c < around_.shape.channels; ++c)
@@ -524,11 +528,17 @@ class Strip {
         sample = static_cast<uint16_t>(value);
         channel.learn_from(y - y0, value);
       }
-      channel.learn(y0, y1);
+      channel.learn(y0, y1, first_row(t + 1));
       done += static_cast<size_t>(y1 - y0 + 1);
       if (done - told >= kTell) progress(told = done);
       return coder.right();
     });
+  }
+
+  // The first row that has a pixel at step t.
+  int first_row(int t) const {
+    const int width = around_.shape.width;
+    return t < width ? 0 : (t - width) / kLag + 1;
   }
 
  private:

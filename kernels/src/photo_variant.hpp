@@ -21,7 +21,8 @@ bool decode(const Shape& shape, const Network* networks, const uint8_t* payload,
 
 void record(const Shape& shape, const uint16_t* samples, size_t stride, int wanted, std::vector<Row>& rows) {
   const Network none[kNetworks];
-  Strip(shape, none).walk([&](Channel& channel, int c, int t, int y0, int y1) {
+  Strip strip(shape, none);
+  strip.walk([&](Channel& channel, int c, int t, int y0, int y1) {
     channel.prepare(t, y0, y1);
     for (int y = y0; y <= y1; ++y) {
       const int32_t value = samples[static_cast<size_t>(y) * stride + static_cast<size_t>((t - kLag * y) * shape.channels + c)];
@@ -35,7 +36,7 @@ void record(const Shape& shape, const uint16_t* samples, size_t stride, int want
       }
       channel.learn_from(y - y0, value);
     }
-    channel.learn(y0, y1);
+    channel.learn(y0, y1, strip.first_row(t + 1));
     return true;
   });
 }
