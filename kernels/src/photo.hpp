@@ -12,7 +12,7 @@ constexpr int kInputs = 64;
 constexpr int kComponents = 4;             // logistics in the network's mixture
 constexpr int kOutputs = 3 * kComponents;  // offsets, logarithms of scales, logarithms of weights
 constexpr int kUnit = 16;                  // outputs of a tile of weights
-constexpr int kMostWidth = 512;
+constexpr int kMostWidth = 768;
 constexpr int kNetworks = 4;               // for the first, second and third of three channels, and for one alone
 
 struct Shape {

@@ -36,7 +36,7 @@ INPUTS = 64
 COMPONENTS = 4
 PLACES = ("first", "second", "third", "alone")
 """Where a channel comes in its pixel: of three channels, or the only one."""
-SIZES = {"fast": (64, 32), "normal": (256, 192), "best": (512, 384, 256)}
+SIZES = {"fast": (64, 32), "normal": (256, 192), "best": (640, 512, 256)}
 HELD_OUT = 12  # every so manieth picture
 IN_UNIT, UNIT = 16.0, 32.0  # integers that stand for 1: inputs, hidden activations
 
