@@ -44,9 +44,13 @@ std::unique_ptr<Network> make(const py::object& tensor_map, const py::object& ar
 
 using Ints = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
 
-py::object forward(Network& network, Cache& cache, const Ints& lane, const Ints& token, const py::object& out) {
+py::object forward(Network& network, Cache& cache, const Ints& lane, const Ints& token, const py::object& out,
+                   const Ints* parent) {
   if (lane.ndim() != 1 || token.ndim() != 1 || lane.size() != token.size()) {
     throw py::value_error("lane and token must be vectors of one length");
+  }
+  if (parent && (parent->ndim() != 1 || parent->size() != lane.size())) {
+    throw py::value_error("parent must be as long as lane");
   }
   const py::ssize_t rows = lane.size(), vocab = network.vocab();
   py::object result = py::none();
@@ -70,7 +74,11 @@ py::object forward(Network& network, Cache& cache, const Ints& lane, const Ints&
   const int32_t* t = token.data();
   {
     py::gil_scoped_release release;
-    network.forward(cache, static_cast<int>(rows), l, t, to);
+    if (parent) {
+      network.forward_tree(cache, static_cast<int>(rows), l, t, parent->data(), to);
+    } else {
+      network.forward(cache, static_cast<int>(rows), l, t, to);
+    }
   }
   return result;
 }
@@ -81,8 +89,15 @@ void bind_network(py::module_& m) {
   m.def("kernel_names", &kernel_names, "Names of the kernel variants that run on this processor, slowest first.");
   py::class_<Network>(m, "Network", "The exact integer transformer (ARITHMETIC.md).")
       .def(py::init(&make), py::arg("tensors"), py::arg("config"), py::arg("threads") = 0, py::arg("variant") = "")
-      .def("forward", &forward, py::arg("cache"), py::arg("lane"), py::arg("token"), py::arg("logits") = true,
+      .def("forward", [](Network& n, Cache& cache, const Ints& lane, const Ints& token, const py::object& logits) {
+        return forward(n, cache, lane, token, logits, nullptr);
+      }, py::arg("cache"), py::arg("lane"), py::arg("token"), py::arg("logits") = true,
            "Append token[i] to lane[i]; logits int32 [rows, vocab] in 2^-16 bit.")
+      .def("forward_tree", [](Network& n, Cache& cache, const Ints& lane, const Ints& token, const Ints& parent,
+                              const py::object& logits) {
+        return forward(n, cache, lane, token, logits, &parent);
+      }, py::arg("cache"), py::arg("lane"), py::arg("token"), py::arg("parent"), py::arg("logits") = true,
+           "Try a tree of tokens behind each lane; row i follows row parent[i], or with -1 the lane. See Cache.keep.")
       .def_property_readonly("variant", &Network::variant)
       .def_property_readonly("vocab", &Network::vocab)
       .def_property_readonly("threads", [](Network& n) { return n.pool().threads(); })
@@ -94,7 +109,7 @@ void bind_network(py::module_& m) {
         if (lane < 0 || lane >= c.lanes()) throw py::value_error("a lane is out of range");
         return c.length(lane);
       })
-      .def("rewind", &Cache::rewind, py::arg("lane"), py::arg("tokens"))
+      .def("keep", &Cache::keep, py::arg("row"), "Make the way to a row of the last tree part of its lane.")
       .def_property_readonly("lanes", &Cache::lanes)
       .def_property_readonly("window", [](const Cache& c) { return c.window(); })
       .def_property_readonly("anchor", &Cache::anchor)

@@ -234,11 +234,7 @@ struct Network::Layer {
 struct Network::Scratch {
   int dim, qkv, mixed, hidden;
   Buffer<int32_t> x, projected, attended, gates;
-  struct Row {
-    int lane;
-    int64_t position;
-  };
-  std::vector<Row> rows;
+  std::vector<Cache::Row> rows;
   std::vector<int32_t> turns;  // [rows][4][head_dim / 2]: cos, sin at the position; cos, sin for the anchor
   struct Worker {
     Buffer<int32_t> z, scores, acc, turned;
@@ -438,43 +434,46 @@ void Network::multiply(const Matrix& m, const Part& part, int32_t* out, size_t s
   });
 }
 
-// Writes the keys and values of one row.
-void Network::remember(Cache& cache, int layer, int row, int worker) {
+// Writes a key and a value of one row.
+void Network::remember(Cache& cache, int layer, int row, int head, int worker) {
   Scratch& s = *scratch_;
   const int hd = config_.head_dim, half = hd / 2;
   const TileShape shape{hd};
-  const int64_t position = s.rows[row].position;
-  const int lane = s.rows[row].lane, at = static_cast<int>(position % TILE);
+  const Cache::Row& r = s.rows[row];
+  const int64_t position = r.position;
+  const int at = static_cast<int>(position % TILE);
   const int32_t* turns = s.turns.data() + static_cast<size_t>(row) * 4 * half;
   int32_t* turned = s.workers[worker].turned.data();
   alignas(64) uint8_t bytes[256];
-  for (int head = 0; head < config_.kv_heads; ++head) {
-    const int32_t* key = s.projected.data() + static_cast<size_t>(row) * s.qkv + s.mixed + head * hd;
-    const int32_t* value = key + config_.kv_heads * hd;
-    uint8_t* tile = position < cache.anchor_ ? cache.fixed(layer, head, position / TILE)
-                                             : cache.own(layer, lane, head, position / TILE);
-    const int n1 = room(kernels_.peak(key, hd));
-    const int32_t peak = std::max(1, kernels_.turn(key, half, n1, turns, turns + half, turned));
-    const Scaled k(peak);
-    kernels_.narrow(turned, hd, k.nb, k.reciprocal, 0, bytes);
-    for (int c = 0; c < hd; c += 4) std::memcpy(tile + c * TILE + at * 4, bytes + c, 4);
-    const int left = 7 - n1;
-    const int64_t wide = left >= 0 ? int64_t{peak} << left : (int64_t{peak} + (int64_t{1} << (-left - 1))) >> -left;
-    const int32_t key_scale = static_cast<int32_t>(std::min<int64_t>(wide, std::numeric_limits<int32_t>::max()));
-    std::memcpy(tile + shape.key_scales() + at * 4, &key_scale, 4);
-
-    const int32_t largest = std::max(1, kernels_.peak(value, hd));
-    const Scaled v(largest);
-    kernels_.narrow(value, hd, v.nb, v.reciprocal, 0, bytes);
-    uint8_t* to = tile + shape.values() + (at / 2) * 2 * hd + at % 2;
-    for (int c = 0; c < hd; ++c) to[2 * c] = bytes[c];
-    const int32_t value_scale =
-        static_cast<int32_t>(std::min<int64_t>(int64_t{largest} << 6, std::numeric_limits<int32_t>::max()));
-    std::memcpy(tile + shape.value_scales() + at * 4, &value_scale, 4);
+  const int32_t* key = s.projected.data() + static_cast<size_t>(row) * s.qkv + s.mixed + head * hd;
+  const int32_t* value = key + config_.kv_heads * hd;
+  uint8_t* tile = position < cache.anchor_ ? cache.fixed(layer, head, position / TILE)
+                                           : cache.seen(layer, r.lane, r.branch, head, position / TILE);
+  if (r.copy >= 0 && at > 0) {
+    const uint8_t* from = r.from >= 0 ? cache.copied(layer, head, r.from) : cache.own(layer, r.lane, head, position / TILE);
+    std::memcpy(tile, from, cache.tile_bytes_);
   }
+  const int n1 = room(kernels_.peak(key, hd));
+  const int32_t peak = std::max(1, kernels_.turn(key, half, n1, turns, turns + half, turned));
+  const Scaled k(peak);
+  kernels_.narrow(turned, hd, k.nb, k.reciprocal, 0, bytes);
+  for (int c = 0; c < hd; c += 4) std::memcpy(tile + c * TILE + at * 4, bytes + c, 4);
+  const int left = 7 - n1;
+  const int64_t wide = left >= 0 ? int64_t{peak} << left : (int64_t{peak} + (int64_t{1} << (-left - 1))) >> -left;
+  const int32_t key_scale = static_cast<int32_t>(std::min<int64_t>(wide, std::numeric_limits<int32_t>::max()));
+  std::memcpy(tile + shape.key_scales() + at * 4, &key_scale, 4);
+
+  const int32_t largest = std::max(1, kernels_.peak(value, hd));
+  const Scaled v(largest);
+  kernels_.narrow(value, hd, v.nb, v.reciprocal, 0, bytes);
+  uint8_t* to = tile + shape.values() + (at / 2) * 2 * hd + at % 2;
+  for (int c = 0; c < hd; ++c) to[2 * c] = bytes[c];
+  const int32_t value_scale =
+      static_cast<int32_t>(std::min<int64_t>(int64_t{largest} << 6, std::numeric_limits<int32_t>::max()));
+  std::memcpy(tile + shape.value_scales() + at * 4, &value_scale, 4);
 }
 
-// All heads of one group for some consecutive rows of a lane.
+// All heads of one group for some consecutive rows of a lane, and of a branch of its tree.
 void Network::attend(const Cache& cache, int layer, int first, int count, int kv_head, int worker) {
   Scratch& s = *scratch_;
   Scratch::Worker& w = s.workers[worker];
@@ -487,7 +486,7 @@ void Network::attend(const Cache& cache, int layer, int first, int count, int kv
   for (int q0 = 0; q0 < total; q0 += QUERIES) {
     const int queries = std::min(QUERIES, total - q0);
     const int row0 = first + q0 / group, row1 = first + (q0 + queries - 1) / group;
-    const int lane = s.rows[row0].lane;
+    const int lane = s.rows[row0].lane, branch = s.rows[row0].branch;
     const int64_t low = std::max(anchor, s.rows[row0].position - window + 1), high = s.rows[row1].position;
     const int64_t low_tile = low / TILE;
     w.tiles.clear();
@@ -497,7 +496,7 @@ void Network::attend(const Cache& cache, int layer, int first, int count, int kv
     }
     const int fixed = static_cast<int>(w.tiles.size());
     for (int64_t t = low_tile; low <= high && t <= high / TILE; ++t) {
-      w.tiles.push_back(cache.own(layer, lane, kv_head, t));
+      w.tiles.push_back(cache.seen(layer, lane, branch, kv_head, t));
     }
     const int tiles = static_cast<int>(w.tiles.size()), own = tiles - fixed;
     const size_t stride = static_cast<size_t>(tiles) * TILE;
@@ -578,11 +577,10 @@ std::vector<Network::Part> Network::divide(int rows, const int32_t* lane) {
   return parts;
 }
 
-void Network::pass(Cache& cache, int rows, const int32_t* lane, const int32_t* token, int32_t* logits) {
+// What the rows of a pass begin with.
+void Network::begin(Cache& cache, int rows, const int32_t* token) {
   Scratch& s = *scratch_;
   const int half = config_.head_dim / 2;
-  s.rows.clear();
-  for (int i = 0; i < rows; ++i) s.rows.push_back({lane[i], cache.length_[lane[i]]++});
   s.turns.resize(static_cast<size_t>(rows) * 4 * half);
   pool_.run(rows, [&](int row, int) {
     embed(token[row], s.x.data() + static_cast<size_t>(row) * s.dim);
@@ -598,6 +596,10 @@ void Network::pass(Cache& cache, int rows, const int32_t* lane, const int32_t* t
       to[3 * half + i] = sine(far_phase);
     }
   });
+}
+
+// The rest of a pass.
+void Network::finish(Cache& cache, int rows, const int32_t* lane, int32_t* logits) {
   const std::vector<Part> parts = divide(rows, lane);
   if (parts[0].worker == EVERYBODY) return run(parts[0], cache, logits);
   pool_.run(static_cast<int>(parts.size()), [&](int i, int) { run(parts[i], cache, logits); });
@@ -611,7 +613,8 @@ void Network::run(const Part& part, Cache& cache, int32_t* logits) {
   };
   std::vector<Task> tasks;
   for (int i = part.first; i < part.first + part.count; ++i) {
-    if (tasks.empty() || s.rows[tasks.back().first].lane != s.rows[i].lane || tasks.back().count == ATTEND_ROWS) {
+    if (tasks.empty() || s.rows[i - 1].lane != s.rows[i].lane || s.rows[i - 1].branch != s.rows[i].branch ||
+        tasks.back().count == ATTEND_ROWS) {
       tasks.push_back({i, 0});
     }
     ++tasks.back().count;
@@ -622,7 +625,15 @@ void Network::run(const Part& part, Cache& cache, int32_t* logits) {
     const Layer& layer = layers_[l];
     normalise(layer.attn_norm, part);
     multiply(layer.qkv, part, s.projected.data(), s.qkv, false);
-    loop(part, part.count, [&](int i, int worker) { remember(cache, l, part.first + i, worker); });
+    if (cache.branches_.empty()) {
+      loop(part, part.count, [&](int i, int worker) {
+        for (int head = 0; head < config_.kv_heads; ++head) remember(cache, l, part.first + i, head, worker);
+      });
+    } else {  // a branch begins with a copy of what rows before it wrote
+      loop(part, config_.kv_heads, [&](int head, int worker) {
+        for (int i = 0; i < part.count; ++i) remember(cache, l, part.first + i, head, worker);
+      });
+    }
     loop(part, static_cast<int>(tasks.size()) * config_.kv_heads, [&](int i, int worker) {
       const Task& task = tasks[i / config_.kv_heads];
       attend(cache, l, task.first, task.count, i % config_.kv_heads, worker);
@@ -651,7 +662,7 @@ void Network::run(const Part& part, Cache& cache, int32_t* logits) {
   }
 }
 
-void Network::forward(Cache& cache, int rows, const int32_t* lane, const int32_t* token, int32_t* logits) {
+void Network::check_rows(const Cache& cache, int rows, const int32_t* lane, const int32_t* token) const {
   if (cache.network_ != this) refuse("the cache belongs to another network");
   std::vector<char> seen(cache.lanes(), 0);
   for (int i = 0; i < rows; ++i) {
@@ -662,18 +673,43 @@ void Network::forward(Cache& cache, int rows, const int32_t* lane, const int32_t
     seen[lane[i]] = 1;
     if (lane[i] > 0 && cache.length_[0] < cache.anchor_) refuse("the anchor is not complete");
   }
+}
+
+void Network::forward(Cache& cache, int rows, const int32_t* lane, const int32_t* token, int32_t* logits) {
+  check_rows(cache, rows, lane, token);
+  cache.branches_.clear();
+  cache.tree_.clear();
+  Scratch& s = *scratch_;
   for (int done = 0; done < rows;) {
-    int n = 0, run = 0;
-    while (done + n < rows && n < PASS_ROWS) {
-      run = n > 0 && lane[done + n] == lane[done + n - 1] ? run + 1 : 1;
+    int run = 0;
+    s.rows.clear();
+    while (done + static_cast<int>(s.rows.size()) < rows && s.rows.size() < PASS_ROWS) {
+      const int l = lane[done + s.rows.size()];
+      run = !s.rows.empty() && s.rows.back().lane == l ? run + 1 : 1;
       if (run > cache.chunk_) break;
-      ++n;
+      s.rows.push_back({l, cache.length_[l]++});
     }
-    pass(cache, n, lane + done, token + done,
-         logits ? logits + static_cast<size_t>(done) * config_.vocab : nullptr);
+    const int n = static_cast<int>(s.rows.size());
+    begin(cache, n, token + done);
+    finish(cache, n, lane + done, logits ? logits + static_cast<size_t>(done) * config_.vocab : nullptr);
     done += n;
   }
-  for (int i = 0; i < rows; ++i) cache.high_[lane[i]] = std::max(cache.high_[lane[i]], cache.length_[lane[i]]);
+}
+
+void Network::forward_tree(Cache& cache, int rows, const int32_t* lane, const int32_t* token, const int32_t* parent,
+                           int32_t* logits) {
+  check_rows(cache, rows, lane, token);
+  if (rows > PASS_ROWS) refuse("the trees have too many rows");
+  for (int i = 0, first = 0; i < rows; ++i) {
+    if (lane[i] != lane[first]) first = i;
+    if (i - first >= cache.chunk_) refuse("a tree has more rows than the cache's chunk");
+    if (parent[i] != -1 && (parent[i] < first || parent[i] >= i)) refuse("a row does not follow an earlier one of its lane");
+    if (cache.length_[lane[i]] < cache.anchor_) refuse("the anchor is not complete");
+  }
+  cache.grow(rows, lane, parent);
+  scratch_->rows = cache.tree_;
+  begin(cache, rows, token);
+  finish(cache, rows, lane, logits);
 }
 
 Cache::Cache(const Network& network, int lanes, int window, int anchor, int chunk)
@@ -694,20 +730,66 @@ Cache::Cache(const Network& network, int lanes, int window, int anchor, int chun
   const size_t heads = static_cast<size_t>(network.config().layers) * heads_;
   length_.assign(lanes, anchor);
   length_[0] = 0;
-  high_ = length_;
   ring_ = Buffer<uint8_t>(ring * tile_bytes_);
   anchors_ = Buffer<uint8_t>(heads * anchor_tiles_ * tile_bytes_);
 }
 
-void Cache::rewind(int lane, int tokens) {
-  if (lane < 0 || lane >= lanes()) refuse("a lane is out of range");
-  const int64_t to = length_[lane] - tokens;
-  if (tokens < 0 || high_[lane] - to > chunk_ || to < std::min<int64_t>(anchor_, length_[lane])) {
-    refuse("cannot take so many tokens back");
+// Divides a tree into chains of rows, and says which tiles each chain needs for itself.
+void Cache::grow(int rows, const int32_t* lane, const int32_t* parent) {
+  tree_.clear();
+  branches_.clear();
+  int copies = 0;
+  std::vector<char> followed(rows, 0);
+  for (int i = 0; i < rows; ++i) {
+    const int p = parent[i];
+    const bool root = p < 0, first = i == 0 || lane[i] != lane[i - 1];
+    Row row{lane[i], root ? length_[lane[i]] : tree_[p].position + 1, root ? -1 : tree_[p].branch};
+    const int64_t first_tile = length_[row.lane] / TILE;
+    const auto tile = static_cast<size_t>(row.position / TILE - first_tile);
+    if (root ? !first : followed[p]) {  // a new branch
+      Branch branch{first_tile, std::vector<int>(tile + 1, -1)};
+      if (row.branch >= 0) {
+        const std::vector<int>& from = branches_[row.branch].copy;
+        std::copy_n(from.begin(), std::min(tile, from.size()), branch.copy.begin());
+        if (tile < from.size()) row.from = from[tile];
+      }
+      row.branch = static_cast<int>(branches_.size());
+      row.copy = branch.copy[tile] = copies++;
+      branches_.push_back(std::move(branch));
+    } else if (row.branch >= 0 && tile >= branches_[row.branch].copy.size()) {  // a branch's next tile
+      row.copy = copies++;
+      branches_[row.branch].copy.push_back(row.copy);
+    }
+    if (!root) followed[p] = 1;
+    tree_.push_back(row);
   }
-  length_[lane] = to;
+  if (copies > 0 && copies_.size() == 0) {
+    copies_ = Buffer<uint8_t>(static_cast<size_t>(chunk_) * lanes() * windows_.size() * heads_ * tile_bytes_);
+  }
 }
 
-size_t Cache::bytes() const { return ring_.size() + anchors_.size(); }
+void Cache::keep(int row) {
+  if (row < 0 || row >= static_cast<int>(tree_.size())) refuse("there is no such row to keep");
+  const Row last = tree_[row];
+  if (last.lane < 0) refuse("a way of that lane's tree has been kept");
+  if (last.branch >= 0) {
+    const Branch& branch = branches_[last.branch];
+    for (size_t i = 0; i < branch.copy.size() && branch.first_tile + static_cast<int64_t>(i) <= last.position / TILE; ++i) {
+      if (branch.copy[i] < 0) continue;
+      for (int layer = 0; layer < static_cast<int>(windows_.size()); ++layer) {
+        for (int head = 0; head < heads_; ++head) {
+          std::memcpy(own(layer, last.lane, head, branch.first_tile + static_cast<int64_t>(i)),
+                      copied(layer, head, branch.copy[i]), tile_bytes_);
+        }
+      }
+    }
+  }
+  length_[last.lane] = last.position + 1;
+  for (Row& r : tree_) {
+    if (r.lane == last.lane) r.lane = -1;
+  }
+}
+
+size_t Cache::bytes() const { return ring_.size() + anchors_.size() + copies_.size(); }
 
 }  // namespace lmc

@@ -53,6 +53,14 @@ class Network {
   // lane are apart, or a lane other than 0 is used before lane 0 holds the whole anchor.
   void forward(Cache& cache, int rows, const int32_t* lane, const int32_t* token, int32_t* logits);
 
+  // Tries tokens that may come next: a tree for each lane, behind the tokens it has. Row i follows row
+  // parent[i] < i of its lane, or with -1 the lane's last token; it sees what it follows, and its logits are
+  // those of forward() with the tokens on its way. No lane becomes longer: see Cache::keep. Throws
+  // std::invalid_argument like forward(), and for trees of more rows than the cache's chunk, a parent that is
+  // not an earlier row of the lane, or a lane that does not hold its anchor yet.
+  void forward_tree(Cache& cache, int rows, const int32_t* lane, const int32_t* token, const int32_t* parent,
+                    int32_t* logits);
+
  private:
   friend class Cache;
   struct Layer;
@@ -63,8 +71,10 @@ class Network {
   void loop(const Part& part, int tasks, F&& fn);
   std::vector<Part> divide(int rows, const int32_t* lane);
   void run(const Part& part, Cache& cache, int32_t* logits);
-  void pass(Cache& cache, int rows, const int32_t* lane, const int32_t* token, int32_t* logits);
-  void remember(Cache& cache, int layer, int row, int worker);
+  void check_rows(const Cache& cache, int rows, const int32_t* lane, const int32_t* token) const;
+  void begin(Cache& cache, int rows, const int32_t* token);
+  void finish(Cache& cache, int rows, const int32_t* lane, int32_t* logits);
+  void remember(Cache& cache, int layer, int row, int head, int worker);
   void attend(const Cache& cache, int layer, int first, int count, int kv_head, int worker);
   void normalise(const Norm& norm, const Part& part);
   void activate(const int32_t* z, int n, int fraction, int row, Acts& out);
@@ -101,8 +111,8 @@ class Cache {
   int anchor() const { return anchor_; }
   // Next position of a lane.
   int64_t length(int lane) const { return length_.at(lane); }
-  // Takes the last `tokens` tokens of a lane back; at most chunk, and not below the lane's start nor the anchor.
-  void rewind(int lane, int tokens);
+  // Makes the way to a row of the last forward_tree() part of its lane; once for each lane.
+  void keep(int row);
   size_t bytes() const;  // memory when all of it is in use
 
  private:
@@ -117,6 +127,35 @@ class Cache {
            ((static_cast<size_t>(layer) * heads_ + head) * anchor_tiles_ + static_cast<size_t>(tile)) * tile_bytes_;
   }
 
+  // A chain of a tree's rows that leaves another one.
+  struct Branch {
+    int64_t first_tile;    // that holds the first position of the lane's tree
+    std::vector<int> copy; // of the tiles from there on; -1: the lane's own
+  };
+  struct Row {
+    int lane;  // -1: of a tree that is no more
+    int64_t position;
+    int branch = -1;
+    int copy = -1;  // the branch's tile that begins with this row, if one does
+    int from = -1;  // whose earlier tokens come from this copy; -1: from the lane
+  };
+
+  // Where a lane's token of some position lies, as a row on `branch` sees it: a branch of a tree has its
+  // own copies of the tiles from the one that it leaves its parent in; branch -1 is the lane alone.
+  uint8_t* seen(int layer, int lane, int branch, int head, int64_t tile) const {
+    if (branch >= 0) {
+      const Branch& b = branches_[static_cast<size_t>(branch)];
+      const int64_t at = tile - b.first_tile;
+      if (at >= 0 && b.copy[at] >= 0) return copied(layer, head, b.copy[at]);
+    }
+    return own(layer, lane, head, tile);
+  }
+  uint8_t* copied(int layer, int head, int copy) const {
+    return copies_.data() + ((static_cast<size_t>(copy) * windows_.size() + static_cast<size_t>(layer)) * heads_ +
+                             static_cast<size_t>(head)) * tile_bytes_;
+  }
+  void grow(int rows, const int32_t* lane, const int32_t* parent);
+
   const Network* network_;
   int window_, anchor_, chunk_, heads_;
   // By layer: keys that a row sees; the first tile (of TILE tokens) in the ring, and the number of
@@ -126,8 +165,9 @@ class Cache {
   int anchor_tiles_;
   size_t tile_bytes_;
   std::vector<int64_t> length_;
-  std::vector<int64_t> high_;  // the furthest that each lane has been: what the ring still holds
-  Buffer<uint8_t> ring_, anchors_;
+  std::vector<Row> tree_;  // the last one, and its branches
+  std::vector<Branch> branches_;
+  Buffer<uint8_t> ring_, anchors_, copies_;
 };
 
 }  // namespace lmc

@@ -176,21 +176,97 @@ def test_any_division_of_the_work(variant: str, threads: int) -> None:
             np.testing.assert_array_equal(row, lockstep[step, i])
 
 
+def grow_tree(g: Generator, rows: int, config: dict[str, int]) -> tuple[list[int], list[int]]:
+    """Parents and tokens of a random tree: chains, forks of forks, and several first tokens."""
+    parents = [-1]
+    for i in range(1, rows):
+        kind = int(g.ints(0, 3, 1)[0])
+        parents.append(i - 1 if kind < 2 else int(g.ints(-1, i - 1, 1)[0]))
+    return parents, [int(t) for t in g.ints(0, config["vocab"] - 1, rows)]
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_rewind(variant: str) -> None:
-    config = CONFIG
-    tokens = np.array(sequence(60, config), np.int32)
-    network = native.Network(model(config), config, threads=1, variant=variant)
-    straight, jumpy = (native.Cache(network, 1, 10, 4, 8) for _ in range(2))
-    lane = np.zeros(60, np.int32)
-    want = network.forward(straight, lane, tokens)
-    network.forward(jumpy, lane[:30], tokens[:30], False)
-    network.forward(jumpy, lane[:5], tokens[:5], False)
-    jumpy.rewind(0, 5)
-    assert jumpy.length(0) == 30
-    np.testing.assert_array_equal(network.forward(jumpy, lane[30:], tokens[30:]), want[30:])
-    with pytest.raises(ValueError, match="back"):
-        jumpy.rewind(0, 9)
+@pytest.mark.parametrize(
+    ("window", "anchor", "chunk", "reach"),
+    [(100, 0, 24, ()), (9, 0, 24, ()), (20, 5, 40, (5, 0)), (12, 19, 24, (0, 30))],
+)
+def test_tree(variant: str, window: int, anchor: int, chunk: int, reach: tuple[int, ...]) -> None:
+    """Each row of a tree has the logits of its way alone; ways that are kept are the lane's."""
+    config, lanes = CONFIG, 3
+    network = native.Network(model(config, reach=reach), config, threads=2, variant=variant)
+    cache = native.Cache(network, lanes, window, anchor, chunk)
+    g = Generator(11)
+    head = sequence(max(anchor, 3), config)
+    said: list[list[int]] = [list(head), [], []]
+    network.forward(cache, np.zeros(len(head), np.int32), np.array(head, np.int32), False)
+
+    def alone(lane: int, tokens: list[int]) -> Any:
+        fresh = native.Cache(network, lanes, window, anchor, 64)
+        first = head[:anchor] if lane else []
+        network.forward(fresh, np.zeros(len(first), np.int32), np.array(first, np.int32), False)
+        at = np.full(len(tokens), lane, np.int32)
+        return network.forward(fresh, at, np.array(tokens, np.int32))[-1]
+
+    for turn in range(12):
+        lane: list[int] = []
+        parent: list[int] = []
+        token: list[int] = []
+        ways: list[list[int]] = []
+        for number in range(lanes):
+            parents, tokens = grow_tree(g, 1 + int(g.ints(0, chunk - 1, 1)[0]) % 30, config)
+            base = len(lane)
+            for p, t in zip(parents, tokens, strict=True):
+                ways.append([*(ways[base + p] if p >= 0 else []), t])
+            lane += [number] * len(tokens)
+            parent += [p + base if p >= 0 else -1 for p in parents]
+            token += tokens
+        rows = (np.array(x, np.int32) for x in (lane, token, parent))
+        got = network.forward_tree(cache, *rows)
+        lengths = [cache.length(number) for number in range(lanes)]
+        for i in range(turn % 5, len(lane), 5):
+            np.testing.assert_array_equal(got[i], alone(lane[i], said[lane[i]] + ways[i]))
+        assert lengths == [cache.length(number) for number in range(lanes)]
+        for number in range(lanes):
+            of_lane = [i for i in range(len(lane)) if lane[i] == number]
+            kept = of_lane[int(g.ints(0, len(of_lane) - 1, 1)[0])]
+            cache.keep(kept)
+            said[number] += ways[kept]
+            assert cache.length(number) == lengths[number] + len(ways[kept])
+            with pytest.raises(ValueError, match="kept"):
+                cache.keep(kept)
+    for number in range(lanes):
+        t = sequence(1, config, 50 + number)
+        got = network.forward(cache, np.array([number], np.int32), np.array(t, np.int32))
+        np.testing.assert_array_equal(got[-1], alone(number, said[number] + t))
+
+
+def test_bad_trees() -> None:
+    network = native.Network(model(CONFIG), CONFIG, threads=1)
+    cache = native.Cache(network, 2, 10, 2, 4)
+
+    def tree(lane: list[int], parent: list[int]) -> None:
+        rows = (np.array(x, np.int32) for x in (lane, [1] * len(lane), parent))
+        network.forward_tree(cache, *rows)
+
+    with pytest.raises(ValueError, match="anchor"):
+        tree([0], [-1])
+    network.forward(cache, np.zeros(2, np.int32), np.ones(2, np.int32), False)
+    for lane, parent, why in (
+        ([0], [0], "follow"), ([0, 0], [-1, 5], "follow"), ([0, 1], [-1, 0], "follow"),
+        ([0, 0], [-2, 0], "follow"), ([0] * 5, [-1, 0, 1, 2, 3], "chunk"), ([0, 1, 0], [-1] * 3, "consecutive"),
+        ([0], [-1, 0], "long"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=why):
+            tree(lane, parent)
+    with pytest.raises(ValueError, match="row"):
+        cache.keep(0)
+    tree([0, 0], [-1, 0])
+    with pytest.raises(ValueError, match="row"):
+        cache.keep(2)
+    network.forward(cache, np.zeros(1, np.int32), np.ones(1, np.int32), False)
+    with pytest.raises(ValueError, match="row"):
+        cache.keep(0)
+    assert cache.length(0) == 3
 
 
 def check_against_reference(
