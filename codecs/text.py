@@ -167,6 +167,7 @@ def decode_frame(
                 payload,
                 report,
                 opened.start,
+                opened.speculation,
             )
     except _native.Damaged as error:
         raise Corrupt(str(error)) from error

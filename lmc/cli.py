@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, NoReturn, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, cast
 
 import click
 
@@ -31,6 +31,9 @@ from lmc import files
 from lmc.codecs.base import CODECS, DEFAULT_LEVEL
 from lmc.errors import LmcError, NotLmc, TooMuchMemory
 from lmc.files import STREAM, SUFFIX, Skipped
+
+if TYPE_CHECKING:
+    from lmc.kernels._native import Speculation
 
 # Options ----------------------------------------------------------------------------------
 
@@ -59,6 +62,7 @@ class Options:
     codec: str = "auto"
     pixels: bool = False
     memory: int | None = None
+    no_speculate: bool = False
     json: bool = False
 
     @property
@@ -154,6 +158,7 @@ _UNPACKING = [
     click.option(
         "--memory", type=Size(), metavar="SIZE", help="Refuse files that need more memory."
     ),
+    _flag("--no-speculate", help="Guess no tokens ahead: slower, the same result."),
 ]
 _WRITING = [
     click.option("-o", "--output", metavar="FILE", help="Write to FILE (- is standard output)."),
@@ -497,15 +502,19 @@ def _unpack(path: str, options: Options, console: Console) -> dict[str, object]:
                 dst,
                 memory_limit=options.memory,
                 threads=options.threads,
+                speculate=not options.no_speculate,
                 size_hint=progress.total,
                 progress=progress.update,
             )
-            read, written = totals.read, totals.written
+            read, written, speculation = totals.read, totals.written, totals.speculation
         except NotLmc:
             if not isinstance(source, files.Replay):
                 raise
             read = written = source.pass_through(dst)  # `lmccat -f` reads anything, as zcat -f
-    return _report(path, output, written, read, time.monotonic() - began, options, console)
+            speculation = None
+    seconds = time.monotonic() - began
+    result = _report(path, output, written, read, seconds, options, console)
+    return result | _guesses(speculation, options, console)
 
 
 def _test(path: str, options: Options, console: Console) -> dict[str, object]:
@@ -519,6 +528,7 @@ def _test(path: str, options: Options, console: Console) -> dict[str, object]:
                 src,
                 memory_limit=options.memory,
                 threads=options.threads,
+                speculate=not options.no_speculate,
                 size_hint=progress.total,
                 progress=progress.update,
             )
@@ -530,7 +540,7 @@ def _test(path: str, options: Options, console: Console) -> dict[str, object]:
         "content_bytes": totals.written,
         "compressed_bytes": totals.read,
         "seconds": round(seconds, 3),
-    }
+    } | _guesses(totals.speculation, options, console)
 
 
 def _list(path: str, options: Options, console: Console) -> dict[str, object]:
@@ -681,6 +691,38 @@ def _report(
         "content_bytes": content,
         "compressed_bytes": compressed,
         "seconds": round(seconds, 3),
+    }
+
+
+def _guesses(
+    speculation: Speculation | None, options: Options, console: Console
+) -> dict[str, object]:
+    """What speculation did, for -v and --json; nothing if no tokens were guessed."""
+    if speculation is None or not speculation.passes:
+        return {}
+    s = speculation
+    pairs = [(n, right) for n, right in zip(s.offered, s.accepted, strict=True) if n]
+    if options.verbose:
+        rest = s.total - s.guessing - s.network
+        shares = (100 * part / s.total for part in (s.guessing, s.network, rest))
+        times = "guessing {:.0f} %, network {:.0f} %, coding {:.0f} %".format(*shares)
+        console.say(
+            f"  {s.tokens / s.passes:.2f} tokens a pass of {s.rows / s.passes:.1f}; {times}"
+        )
+        if pairs:
+            right = ", ".join(f"{100 * right / n:.0f}" for n, right in pairs[:8])
+            console.say(f"  right of the passes that looked 1, 2, ... tokens ahead: {right} %")
+    return {
+        "speculation": {
+            "tokens": s.tokens,
+            "passes": s.passes,
+            "rows": s.rows,
+            "offered": [n for n, _ in pairs],
+            "accepted": [right for _, right in pairs],
+            "guessing_seconds": round(s.guessing, 3),
+            "network_seconds": round(s.network, 3),
+            "seconds": round(s.total, 3),
+        }
     }
 
 

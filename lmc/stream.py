@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from threading import Lock
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lmc import codecs
 from lmc.codecs.base import DEFAULT_LEVEL, MOST_PICTURE, Frame, Plan, Report, Settings
@@ -34,6 +34,10 @@ from lmc.container import (
 )
 from lmc.errors import Corrupt, LmcError
 from lmc.pipeline import Pipeline, cores
+
+if TYPE_CHECKING:
+    from lmc.kernels._native import Speculation
+    from lmc.models.modelfile import Model
 
 PIECE = 1 << 20
 """Bytes that are read from a stream at a time."""
@@ -62,10 +66,11 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Bytes taken from the source and bytes given to the sink."""
+    """Bytes taken from the source and bytes given to the sink; and what guesses did, if any."""
 
     read: int
     written: int
+    speculation: Speculation | None = None
 
 
 class Meter:
@@ -378,6 +383,7 @@ class Decoder:
     """A reader and the model that the member at hand names: bytes of files to content.
 
     With several frames at a time (parallel) content comes late: at the end of the file at latest.
+    speculate: let networks look at several tokens that may come next; the content is the same.
     """
 
     def __init__(
@@ -386,6 +392,7 @@ class Decoder:
         memory_limit: int | None = None,
         threads: int = 0,
         parallel: bool = False,
+        speculate: bool = True,
         meter: Meter | None = None,
     ) -> None:
         self._meter = meter or Meter(None, None)
@@ -394,6 +401,8 @@ class Decoder:
         self.ended = False  # just behind a member
         self._threads = threads
         self._parallel = parallel
+        self._speculate = speculate
+        self.speculation: Speculation | None = None  # once a model is there
         self._model: object | None = None
         self._memory = 0  # what the member declares
         self._frames: Pipeline[bytes] = Pipeline(1)
@@ -432,7 +441,7 @@ class Decoder:
     def _take(self, part: Part | None) -> None:
         if isinstance(part, MemberStart):
             header = part.header
-            self._model = find_model(header.model)
+            self._model = self._find_model(header.model)
             self._memory = header.memory
             several = self._parallel and header.long
             width = _width(self._threads, header.model, header.memory, self._limit)
@@ -446,6 +455,14 @@ class Decoder:
             )
         if part is not None:
             self.ended = isinstance(part, MemberEnd)
+
+    def _find_model(self, identity: bytes | None) -> object | None:
+        model: Model | None = find_model(identity)
+        if model is None or not self._speculate:
+            return model
+        if self.speculation is None:
+            self.speculation = import_module("lmc.kernels._native").Speculation()
+        return model.guessing(self.speculation)
 
     def decode(self, data: bytes | memoryview) -> list[bytes]:
         """Feed bytes, none for the end of the file; return the content that is complete."""
@@ -462,14 +479,20 @@ def decompress_stream(
     *,
     memory_limit: int | None = None,
     threads: int = 0,
+    speculate: bool = True,
     size_hint: int | None = None,
     progress: Progress | None = None,
 ) -> Totals:
     """Decompress all members of src. A frame is written only when its checksum was found right;
     an error may come after right frames were written. Raises every kind of LmcError but Usage.
     size_hint: the size of the file, for `progress`."""
-    meter = Meter(progress, size_hint)
-    decoder = Decoder(memory_limit=memory_limit, threads=threads, parallel=True, meter=meter)
+    decoder = Decoder(
+        memory_limit=memory_limit,
+        threads=threads,
+        parallel=True,
+        speculate=speculate,
+        meter=Meter(progress, size_hint),
+    )
     read = written = 0
     while data := src.read(PIECE):
         read += len(data)
@@ -479,7 +502,7 @@ def decompress_stream(
     decoder.reader.finish()
     while (content := decoder.next()) is not None:
         written += _write(dst, content)
-    return Totals(read, written)
+    return Totals(read, written, decoder.speculation)
 
 
 class _Nowhere:
@@ -492,6 +515,7 @@ def verify_stream(
     *,
     memory_limit: int | None = None,
     threads: int = 0,
+    speculate: bool = True,
     size_hint: int | None = None,
     progress: Progress | None = None,
 ) -> Totals:
@@ -502,6 +526,7 @@ def verify_stream(
         _Nowhere(),
         memory_limit=memory_limit,
         threads=threads,
+        speculate=speculate,
         size_hint=size_hint,
         progress=progress,
     )

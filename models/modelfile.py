@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +26,7 @@ from lmc.models.safetensors import Safetensors
 from lmc.models.tokenizer import Tokenizer, TokenTable
 
 if TYPE_CHECKING:
-    from lmc.kernels._native import Network, Vocabulary
+    from lmc.kernels._native import Network, Speculation, Vocabulary
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
@@ -152,6 +153,7 @@ class Model:
         self.tensors = tensors
         self.verify = whole
         self.lock = Lock()  # of its networks, which serve one caller at a time
+        self.speculation: Speculation | None = None
         self._networks: dict[int, Network] = {}
 
     @cached_property
@@ -184,6 +186,12 @@ class Model:
         if len(start) != start_size(NETWORK_PROFILE):
             raise Corrupt(f"the model {self.card.name} has a start of another mixer")
         return start
+
+    def guessing(self, speculation: Speculation) -> Model:
+        """The same model, for decoding that guesses tokens and counts it in `speculation`."""
+        view = copy(self)
+        view.speculation = speculation
+        return view
 
     @property
     def memory(self) -> int:

@@ -150,14 +150,14 @@ void check_layout(const lmc::Layout& layout, uint32_t size) {
   }
 }
 
-// Codes a frame, and calls done(frame) with what is then known.
-template <class Bits, class F>
+// Codes a frame by code(frame), and calls done(frame) with what is then known.
+template <class Bits, class C, class F>
 auto code_network(lmc::Network& network, const lmc::Vocabulary& vocabulary, const lmc::Layout& layout, uint32_t size,
-                  Bits& bits, Start start, const int32_t* tokens, const uint32_t* counts, Reporter& report, F&& done) {
+                  Bits& bits, Start start, C&& code, F&& done) {
   const auto with = [&](auto frame) {
     {
       py::gil_scoped_release unlock;
-      frame->run(tokens, counts, std::ref(report));
+      code(*frame);
     }
     return done(*frame);
   };
@@ -195,7 +195,8 @@ py::object encode_network(lmc::Network& network, const lmc::Vocabulary& vocabula
   Reporter report(progress, kReportBytes);
   const StartBytes from(start);
   const std::vector<uint32_t> learned =
-      code_network(network, vocabulary, layout, size, bits, from.start(), tokens.data(), counts.data(), report,
+      code_network(network, vocabulary, layout, size, bits, from.start(),
+                   [&](auto& frame) { frame.encode(tokens.data(), counts.data(), std::ref(report)); },
                    [&](const auto& frame) { return learn ? frame.learned() : std::vector<uint32_t>{}; });
   const py::bytes payload = to_bytes(std::move(bits.coder).bytes());
   if (learn) return py::make_tuple(payload, from_start(learned));
@@ -204,14 +205,21 @@ py::object encode_network(lmc::Network& network, const lmc::Vocabulary& vocabula
 
 py::bytes decode_network(lmc::Network& network, const lmc::Vocabulary& vocabulary, uint32_t lanes, uint32_t window,
                          uint32_t anchor, uint32_t size, const py::bytes& payload, const py::object& progress,
-                         const py::buffer& start) {
+                         const py::buffer& start, lmc::draft::Statistics* speculation) {
   const lmc::Layout layout{lanes, window, anchor};
   check_layout(layout, size);
   const std::string_view view = payload;
   Decoder bits(view);
   Reporter report(progress, kReportBytes);
-  return code_network(network, vocabulary, layout, size, bits, StartBytes(start).start(), nullptr, nullptr, report,
+  lmc::draft::Statistics statistics;  // several frames may be decoded at a time
+  const auto code = [&](auto& frame) {
+    if (!speculation || lanes > 1) return frame.decode(std::ref(report));
+    lmc::draft::Drafter drafter(size, statistics);
+    frame.decode_guessing(drafter, std::ref(report));
+  };
+  return code_network(network, vocabulary, layout, size, bits, StartBytes(start).start(), code,
                       [&](const auto& frame) {
+                        if (speculation) speculation->add(statistics);
                         return py::bytes(reinterpret_cast<const char*>(frame.bytes()), size);
                       });
 }
@@ -278,5 +286,17 @@ void bind_text(py::module_& m) {
   m.def("decode_network", &decode_network, py::arg("network"), py::arg("vocabulary"),
         py::arg("lanes"), py::arg("window"), py::arg("anchor"), py::arg("size"),
         py::arg("payload"), py::arg("progress") = py::none(), py::arg("start") = py::bytes(),
-        "The bytes that encode_network coded.");
+        py::arg("speculation") = nullptr,
+        "The bytes that encode_network coded. With `speculation` a single lane is decoded by guesses, the same bytes.");
+  using lmc::draft::Statistics;
+  py::class_<Statistics>(m, "Speculation", "What guesses did in the decoding of frames.")
+      .def(py::init<>())
+      .def_readonly("tokens", &Statistics::tokens)
+      .def_readonly("passes", &Statistics::passes)
+      .def_readonly("rows", &Statistics::rows)
+      .def_readonly("offered", &Statistics::offered)
+      .def_readonly("accepted", &Statistics::accepted)
+      .def_readonly("guessing", &Statistics::guessing)
+      .def_readonly("network", &Statistics::network)
+      .def_readonly("total", &Statistics::total);
 }

@@ -17,6 +17,7 @@
 
 #include "buffer.hpp"
 #include "distribution.hpp"
+#include "draft.hpp"
 #include "mixer.hpp"
 #include "rangecoder.hpp"
 #include "threads.hpp"
@@ -72,61 +73,98 @@ class NetworkFrame {
 
   // Encoding: `tokens` spell each lane's bytes, `counts` of them in each lane.
   // Rows of many steps go through the network at once; nothing but speed
-  // depends on how many. Decoding: no tokens, one step at a time.
-  void run(const int32_t* tokens, const uint32_t* counts, const Progress& progress) {
-    const bool known = tokens != nullptr;
-    if (known) {
-      for (Lane& lane : lanes_) {
-        lane.tokens = tokens;
-        tokens += counts[lane.number];
-        lane.count = counts[lane.number];
-      }
+  // depends on how many.
+  void encode(const int32_t* tokens, const uint32_t* counts, const Progress& progress) {
+    for (Lane& lane : lanes_) {
+      lane.tokens = tokens;
+      tokens += counts[lane.number];
+      lane.count = counts[lane.number];
     }
-    plain_.assign(known ? static_cast<size_t>(pool_.threads()) : lanes_.size(), Distribution(vocabulary_.size()));
+    plain_.assign(static_cast<size_t>(pool_.threads()), Distribution(vocabulary_.size()));
     // The network reads its weights and the keys of a lane once for all the steps of a pass.
-    const uint32_t chunk = known ? std::clamp(kLogits / vocabulary_.size(), 256u, 1024u) : 1;
-    Cache cache(network_, static_cast<int>(layout_.lanes), static_cast<int>(layout_.window),
-                static_cast<int>(layout_.anchor), static_cast<int>(chunk));
+    const uint32_t chunk = std::clamp(kLogits / vocabulary_.size(), 256u, 1024u);
+    Cache cache = make_cache(chunk);
     const Buffer<int32_t> logits(size_t{std::max(chunk, layout_.lanes)} * vocabulary_.size());
-    std::vector<int32_t> rows, inputs;
-    std::vector<Lane*> active;
-    const auto find_active = [&](bool alone) {
-      active.clear();
-      for (Lane& lane : lanes_) {
-        if (lane.position != lane.end && (lane.number == 0 || !alone)) active.push_back(&lane);
-      }
-    };
-    uint64_t steps = 0;  // steps done; lane 0 is alone for the first `anchor` of them
     size_t done = 0;
-    for (;;) {
-      const bool alone = layout_.lanes > 1 && steps < layout_.anchor;
-      find_active(alone);
-      if (active.empty()) {
-        if (alone) throw Damaged("lane 0 ends before its anchor");
-        return;
-      }
-      uint64_t deep = std::max<uint64_t>(1, chunk / active.size());
-      if (alone) deep = std::min<uint64_t>(deep, layout_.anchor - steps);
-      rows.clear();
-      inputs.clear();
-      for (Lane* lane : active) {
-        lane->logits = logits.data() + rows.size() * vocabulary_.size();
-        const uint64_t left = known ? lane->count - lane->coded : 1;
-        for (uint64_t step = 0; step < std::min(deep, left); ++step) {
-          rows.push_back(static_cast<int32_t>(lane->number));
-          inputs.push_back(static_cast<int32_t>(
+    uint64_t steps = 0;
+    while (find_active(steps)) {
+      uint64_t deep = std::max<uint64_t>(1, chunk / active_.size());
+      if (alone(steps)) deep = std::min<uint64_t>(deep, layout_.anchor - steps);
+      rows_.clear();
+      inputs_.clear();
+      for (Lane* lane : active_) {
+        lane->logits = logits.data() + rows_.size() * vocabulary_.size();
+        for (uint64_t step = 0; step < std::min<uint64_t>(deep, lane->count - lane->coded); ++step) {
+          rows_.push_back(static_cast<int32_t>(lane->number));
+          inputs_.push_back(static_cast<int32_t>(
               step == 0 ? lane->input
                         : static_cast<uint32_t>(lane->tokens[lane->coded + step - 1])));
         }
       }
-      network_.forward(cache, static_cast<int>(rows.size()), rows.data(), inputs.data(),
-                       logits.data());
-      for (uint64_t step = 0; step < deep && !active.empty(); ++step) {
-        done += known ? encode_step(active) : decode_step(active);
+      network_.forward(cache, static_cast<int>(rows_.size()), rows_.data(), inputs_.data(), logits.data());
+      for (uint64_t step = 0; step < deep && !active_.empty(); ++step) {
+        done += encode_step(active_);
         progress(done);
-        ++steps;
-        find_active(alone);
+        find_active(++steps);
       }
+    }
+  }
+
+  // Decoding, one step of all lanes at a time.
+  void decode(const Progress& progress) {
+    plain_.assign(lanes_.size(), Distribution(vocabulary_.size()));
+    Cache cache = make_cache(1);
+    const Buffer<int32_t> logits(size_t{layout_.lanes} * vocabulary_.size());
+    size_t done = 0;
+    for (uint64_t steps = 0; find_active(steps); ++steps) {
+      rows_.clear();
+      inputs_.clear();
+      for (Lane* lane : active_) {
+        lane->logits = logits.data() + rows_.size() * vocabulary_.size();
+        rows_.push_back(static_cast<int32_t>(lane->number));
+        inputs_.push_back(static_cast<int32_t>(lane->input));
+      }
+      network_.forward(cache, static_cast<int>(rows_.size()), rows_.data(), inputs_.data(), logits.data());
+      done += decode_step(active_);
+      progress(done);
+    }
+  }
+
+  // Decoding a single lane, with guesses: a pass looks at a tree of tokens that may come next, and the text
+  // is decoded as far as it follows the tree.
+  void decode_guessing(draft::Drafter& drafter, const Progress& progress) {
+    plain_.assign(1, Distribution(vocabulary_.size()));
+    Cache cache = make_cache(draft::kRows);
+    const Buffer<int32_t> logits(size_t{draft::kRows} * vocabulary_.size());
+    Lane& lane = lanes_[0];
+    size_t done = 0;
+    while (find_active(0)) {
+      // The first tokens, to which all others will look back, are not guessed.
+      const bool guess = cache.length(0) >= static_cast<int64_t>(layout_.anchor);
+      const std::vector<draft::Node>& nodes = drafter.grow(lane.input, guess);
+      rows_.assign(nodes.size(), 0);
+      inputs_.clear();
+      parents_.clear();
+      for (const draft::Node& node : nodes) {
+        inputs_.push_back(static_cast<int32_t>(node.token));
+        parents_.push_back(node.parent);
+      }
+      const int count = static_cast<int>(nodes.size());
+      if (guess) {
+        network_.forward_tree(cache, count, rows_.data(), inputs_.data(), parents_.data(), logits.data());
+      } else {
+        network_.forward(cache, count, rows_.data(), inputs_.data(), logits.data());
+      }
+      drafter.looked();
+      int node = 0;
+      for (int next = 0; next >= 0 && find_active(0);) {
+        node = next;
+        lane.logits = logits.data() + static_cast<size_t>(node) * vocabulary_.size();
+        done += decode_step(active_);
+        next = drafter.follow(node, lane.input);
+      }
+      if (guess) cache.keep(node);
+      progress(done);
     }
   }
 
@@ -136,6 +174,12 @@ class NetworkFrame {
  private:
   static constexpr uint32_t kLogits = 1u << 23;  // of one pass of the encoder; of large vocabularies 256 rows
 
+  // `chunk`: tokens of a lane in a pass.
+  Cache make_cache(uint32_t chunk) const {
+    return {network_, static_cast<int>(layout_.lanes), static_cast<int>(layout_.window), static_cast<int>(layout_.anchor),
+            static_cast<int>(chunk)};
+  }
+
   struct Lane {
     uint32_t number = 0, position = 0, end = 0;
     uint32_t input = 0;  // the token to feed next
@@ -143,6 +187,18 @@ class NetworkFrame {
     uint32_t count = 0, coded = 0;
     const int32_t* logits = nullptr;  // of the token to code next
   };
+
+  // Lane 0 codes alone until the others can look back at its anchor.
+  bool alone(uint64_t steps) const { return layout_.lanes > 1 && steps < layout_.anchor; }
+  // Finds the lanes that code a token after so many steps; false at the end.
+  bool find_active(uint64_t steps) {
+    active_.clear();
+    for (Lane& lane : lanes_) {
+      if (lane.position != lane.end && (lane.number == 0 || !alone(steps))) active_.push_back(&lane);
+    }
+    if (active_.empty() && alone(steps)) throw Damaged("lane 0 ends before its anchor");
+    return !active_.empty();
+  }
 
   // What walk() asks for, done with the mixer and the coder.
   struct Decide {
@@ -282,6 +338,8 @@ class NetworkFrame {
   std::vector<Distribution> plain_, biased_;
   std::vector<std::vector<Decision>> notes_;  // of each lane's token
   std::vector<Lane> lanes_;
+  std::vector<Lane*> active_;
+  std::vector<int32_t> rows_, inputs_, parents_;  // of a pass
 };
 
 }  // namespace lmc

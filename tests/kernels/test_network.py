@@ -235,9 +235,9 @@ def test_tree(variant: str, window: int, anchor: int, chunk: int, reach: tuple[i
             with pytest.raises(ValueError, match="kept"):
                 cache.keep(kept)
     for number in range(lanes):
-        t = sequence(1, config, 50 + number)
-        got = network.forward(cache, np.array([number], np.int32), np.array(t, np.int32))
-        np.testing.assert_array_equal(got[-1], alone(number, said[number] + t))
+        last = sequence(1, config, 50 + number)
+        got = network.forward(cache, np.array([number], np.int32), np.array(last, np.int32))
+        np.testing.assert_array_equal(got[-1], alone(number, said[number] + last))
 
 
 def test_bad_trees() -> None:
@@ -253,8 +253,8 @@ def test_bad_trees() -> None:
     network.forward(cache, np.zeros(2, np.int32), np.ones(2, np.int32), False)
     for lane, parent, why in (
         ([0], [0], "follow"), ([0, 0], [-1, 5], "follow"), ([0, 1], [-1, 0], "follow"),
-        ([0, 0], [-2, 0], "follow"), ([0] * 5, [-1, 0, 1, 2, 3], "chunk"), ([0, 1, 0], [-1] * 3, "consecutive"),
-        ([0], [-1, 0], "long"),
+        ([0, 0], [-2, 0], "follow"), ([0] * 5, [-1, 0, 1, 2, 3], "chunk"),
+        ([0, 1, 0], [-1] * 3, "consecutive"), ([0], [-1, 0], "long"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=why):
             tree(lane, parent)
