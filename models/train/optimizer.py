@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from lmc.models.train.network import MATRICES
@@ -33,21 +34,28 @@ class Optimizer:
     """Updates the parameters in place, from their gradients."""
 
     def __init__(
-        self, parameters: dict[str, Tensor], matrix_rate: float, rate: float, decay: float
+        self,
+        parameters: dict[str, Tensor],
+        matrix_rate: float,
+        rate: float,
+        decay: float,
+        matrices: Collection[str] = MATRICES,
+        compiled: bool = True,
     ) -> None:
         """Rates at the schedule's peak; `decay` is the weight decay of the matrices, relative to
-        the rate."""
+        the rate. `compiled`: on a GPU, which takes seconds for each shape of a matrix."""
         import torch
 
         self._parameters = parameters
         self._rates = matrix_rate, rate, decay
         self._first = {name: torch.zeros_like(p) for name, p in parameters.items()}
         self._second = {
-            name: torch.zeros_like(p) for name, p in parameters.items() if name not in MATRICES
+            name: torch.zeros_like(p) for name, p in parameters.items() if name not in matrices
         }
+        self._matrices = matrices
         self._count = 0
-        cuda = parameters["embed"].is_cuda
-        self._orthogonalised = torch.compile(orthogonalised) if cuda else orthogonalised
+        compiled = compiled and next(iter(parameters.values())).is_cuda
+        self._orthogonalised = torch.compile(orthogonalised) if compiled else orthogonalised
 
     def step(self, factor: float) -> None:
         """One update with the rates times `factor`; clears the gradients."""
@@ -58,7 +66,7 @@ class Optimizer:
         with torch.no_grad():
             for name, p in self._parameters.items():
                 g, first = p.grad, self._first[name]
-                if name in MATRICES:
+                if name in self._matrices:
                     first.lerp_(g, 1 - MOMENTUM)
                     update = self._orthogonalised(g.lerp(first, MOMENTUM))
                     p.mul_(1 - matrix_rate * self._rates[2])

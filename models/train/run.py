@@ -173,13 +173,13 @@ class Log:
 
     def __init__(self, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
-        self._file = (out / "log.jsonl").open("a")
+        self._path = out / "log.jsonl"
 
     def __call__(self, **facts: Any) -> None:
         line = json.dumps(facts)
         print(line, flush=True)
-        self._file.write(line + "\n")
-        self._file.flush()
+        with self._path.open("a") as file:
+            file.write(line + "\n")
 
 
 def save(path: Path, parameters: dict[str, Tensor], step: int, recipe: Recipe) -> None:
