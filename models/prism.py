@@ -143,7 +143,7 @@ class Definition:
         for name, (rows, columns) in self.matrices().items():
             out[name + ".weight"] = "<i1", (rows, columns)
             out[name + ".scale"] = "<f4", (rows,)
-        out.update({name: ("<f4", (self.dim,)) for name in self.vectors()})
+        out.update(dict.fromkeys(self.vectors(), ("<f4", (self.dim,))))
         if self.draft_vocab < self.vocab:
             out["vocabulary"] = "<i4", (self.draft_vocab,)
         return out
@@ -236,14 +236,14 @@ def read(path: Path) -> Draft:
 # --- the reference ---
 
 
-def _unit(x: Floats, epsilon: float) -> Floats:
+def _unit(x: Array, epsilon: float) -> Floats:
     """x over its root mean square, along the last axis."""
     rms = np.sqrt(np.square(x).mean(-1, keepdims=True) + np.float32(epsilon))
-    return (x / rms).astype(np.float32)
+    return np.asarray(x / rms, np.float32)
 
 
-def _silu(x: Floats) -> Floats:
-    return (x / (1 + np.exp(-x))).astype(np.float32)
+def _silu(x: Array) -> Floats:
+    return np.asarray(x / (1 + np.exp(-x)), np.float32)
 
 
 class Drafter:
@@ -318,9 +318,7 @@ class Drafter:
         names = [f"module.{m}.fc" for m in range(d.modules)]
         return np.stack([feature + _silu(w[n] @ inputs + w[n + ".bias"]) for n in names])
 
-    def _module(
-        self, m: int, tokens: Array, features: Floats, place: Array, seen: Array
-    ) -> Floats:
+    def _module(self, m: int, tokens: Array, features: Floats, place: Array, seen: Array) -> Floats:
         """One module at positions `place`, its keys added to the cache. `seen` [n, keys]."""
         d, at = self.definition, f"module.{m}."
         w = {name: self._w[at + name] for name in (*MATRICES, "fc.bias", "norm")}
@@ -346,7 +344,7 @@ class Drafter:
         inner = _silu(normed @ w["gate"].T) * (normed @ w["up"].T)
         return np.asarray(s + inner @ w["down"].T, np.float32)
 
-    def _rotate(self, x: Floats, place: Array) -> Floats:
+    def _rotate(self, x: Array, place: Array) -> Floats:
         """Rotary positions on [n, heads, head_dim], pairs (i, i + half)."""
         half = self.definition.head_dim // 2
         frequency = self.definition.rope_theta ** (-np.arange(half) / half)

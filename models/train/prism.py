@@ -15,7 +15,7 @@ tokenizer. The target is frozen and runs along. OUT gets log.jsonl and <kind>.dr
 
 In all of them later steps attend to the known tokens' keys that the module of step 0 made from the
 target's features, as when drafting: PRISM's own training recomputes them with the module of the
-step, so that what it trains is not what runs, and it leaves the causal mask out of HASS's attention.
+step, so that what it trains is not what runs, and leaves the causal mask out of HASS's attention.
 """
 
 from __future__ import annotations
@@ -227,7 +227,8 @@ class Network:
         whose entry i has taken the feature at i and the tokens i..i+j. `tokens` [batch, n] are
         those after the features [batch, n, dim]."""
         if self.definition.kind == "medusa":
-            return [s[:, : s.shape[1] - j] for j, s in enumerate(self.head_states(features))][:steps]
+            heads = self.head_states(features)[:steps]
+            return [s[:, : s.shape[1] - j] for j, s in enumerate(heads)]
         n = tokens.shape[1]
         cos, sin = self.rotary(n)
         kept: list[tuple[Tensor, Tensor]] = []
@@ -284,7 +285,7 @@ def _cross_entropy() -> Any:
     """The autograd function below; a function, because torch is imported late."""
     import torch
 
-    class CrossEntropy(torch.autograd.Function):
+    class CrossEntropy(torch.autograd.Function):  # type: ignore[misc]
         """Sums of soft and hard cross-entropy over a head that is too wide to keep its logits.
 
         The gradients are computed with the values, a chunk of rows at a time; the teacher's
@@ -382,7 +383,8 @@ class Trainer:
         fed = torch.cat([torch.full_like(rows[:, :1], vocab), rows[:, :-1]], 1)
         taps, last = net.target.streams(fed, net.definition.taps)
         features = net.feature(taps[:, :-1])
-        states = net.unroll(rows[:, :-1], features, self.steps, self.kind != "eagle3" and not second)
+        detach = self.kind != "eagle3" and not second
+        states = net.unroll(rows[:, :-1], features, self.steps, detach)
         truth = network.norm(last[:, 1:], net.target.final_norm, net.target.shape.epsilon)
         aligned = torch.stack([pad(net.normed(s), (0, 0, j, 0)) for j, s in enumerate(states)])
         n = truth.shape[1]
@@ -514,6 +516,7 @@ def _since(began: float) -> float:
 
 
 def main() -> None:
+    began = time.monotonic()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe", type=Path)
     parser.add_argument("target", type=Path)
@@ -529,6 +532,7 @@ def main() -> None:
     parser.add_argument("--begin", type=int, default=0, help="the GGUF's id that begins a text")
     parser.add_argument("--identity", default="", help="of the integer model made of the GGUF")
     parser.add_argument("--measure", type=Path, help="a folder of streams to measure the draft on")
+    parser.add_argument("--windows", type=int, nargs=2, default=(8, 1024), metavar=("N", "TOKENS"))
     parser.add_argument("--device", default="cuda")
     args = parser.parse_args()
     recipe = Recipe.read(args.recipe)
@@ -546,12 +550,13 @@ def main() -> None:
     )
     path = train(
         recipe, args.kind, target, args.tokens, args.out,
-        seconds=args.seconds, limit=args.limit_tokens,
+        seconds=args.seconds - _since(began), limit=args.limit_tokens,
     )  # fmt: skip
     if args.measure:
         from lmc.models.train.prism_eval import measure
 
-        found = measure(prism.read(path), target, args.measure)
+        rows, length = args.windows
+        found = measure(prism.read(path), target, args.measure, rows=rows, length=length)
         (args.out / "measured.json").write_text(json.dumps(found, indent=1))
         print(json.dumps(found))
 

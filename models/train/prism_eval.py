@@ -76,7 +76,7 @@ def tree_ranks(net: Network, tokens: Tensor, features: Tensor, depth: int, width
     import torch
 
     d = net.definition
-    batch, n, dim = features.shape
+    _, n, dim = features.shape
     starts = n + 1 - depth
     real = tokens.unfold(1, depth + 1, 1)  # [batch, starts, depth + 1]
     cos, sin = net.rotary(n + depth)

@@ -138,10 +138,11 @@ def load(
     frequency = t["rotary.frequency"].astype(np.float64)
     half = len(frequency)
     theta = (frequency[0] / frequency[-1]) ** (half / (half - 1))
+    reach = tuple(t["reach"].tolist()) if "reach" in t else ()
     shape = Shape(
         dim=a.dim, layers=a.layers, heads=a.heads, kv_heads=a.kv_heads, head_dim=a.head_dim,
         hidden=a.hidden, vocab=a.vocab, context=a.context, rope_theta=round(float(theta), 3),
-        epsilon=a.eps / 2.0**32, tied=a.tied, reach=tuple(t["reach"].tolist()) if "reach" in t else (),
+        epsilon=a.eps / 2.0**32, tied=a.tied, reach=reach,
     )  # fmt: skip
     weights = from_integers(t, shape)
     if a.tied:  # a head of the embedding's integers has scales of its own

@@ -1,4 +1,4 @@
-"""Drafts: the whole way from a target to a measured file, in small, and the reference against it."""
+"""Drafts: from a target to a measured file, in small, and the reference against the trainer."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from lmc.errors import Corrupt, ModelMissing
 from lmc.models import prism
 from lmc.models.checkpoint import Shape
+from lmc.models.safetensors import Safetensors
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
@@ -152,6 +153,53 @@ def test_context_keys_are_those_of_module_0(target: Any, tokens: Path, tmp_path:
     assert not found[2][1][6].any()
 
 
+@pytest.mark.parametrize("reach", [0, 5])
+def test_trees_are_those_of_the_reference(
+    target: Any, tokens: Path, tmp_path: Path, reach: int
+) -> None:
+    from lmc.models.train.prism_eval import opened, tree_ranks
+
+    draft = prism.read(trained(target, tokens, tmp_path, "prism", reach=reach))
+    net = opened(draft, target)
+    x = torch.from_numpy(np.load(tokens / "code.npy")[None, 100:120].astype(np.int64))
+    fed = torch.cat([torch.full_like(x[:, :1], VOCAB), x[:, :-1]], 1)
+    streams, _ = target.streams(fed, (0, 1, 2))
+    depth, width = 3, 4
+    with torch.no_grad():
+        ranks = tree_ranks(net, x, net.feature(streams[:, :-1]), depth, width)[0].numpy()
+    arrays = (target.embed.numpy(), target.final_norm.numpy(), target.head.numpy())
+    ids = x[0].numpy()
+    for start in range(len(ranks)):
+        drafter = prism.Drafter(draft, *arrays, SHAPE.epsilon)
+        states = drafter.extend(ids[: start + 1], streams[0, : start + 1].numpy())[-1:]
+        frontier, likelihood = [-1], np.zeros(1)
+        paths: list[tuple[int, ...]] = [()]
+        nodes: dict[tuple[int, ...], float] = {}
+        joined = 0
+        for j in range(depth):
+            logits = drafter.logits(states)
+            logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+            found = []
+            for row, path, before in zip(logs, paths, likelihood, strict=True):
+                best = np.argsort(-row)[:width]
+                found += [(before + row[i], (*path, int(draft.vocabulary[i]))) for i in best]
+            nodes.update({path: value for value, path in found})
+            chosen = sorted(found, reverse=True)[:width]
+            parent = [paths.index(path[:-1]) for _, path in chosen]
+            if j + 1 < depth:
+                last = np.array([path[-1] for _, path in chosen])
+                states = drafter.step(last, [frontier[p] for p in parent], states[parent])
+            frontier = list(range(joined, joined + len(chosen)))
+            joined += len(chosen)
+            paths, likelihood = [p for _, p in chosen], np.array([v for v, _ in chosen])
+        for j in range(depth):
+            value = nodes.get(tuple(ids[start + 1 : start + 2 + j].tolist()))
+            want = (
+                1 << 30 if value is None else sum(other > value + 1e-4 for other in nodes.values())
+            )
+            assert abs(int(ranks[start, j]) - want) <= 1
+
+
 def test_medusa_reference(target: Any, tokens: Path, tmp_path: Path) -> None:
     from lmc.models.train.prism_eval import opened
 
@@ -186,12 +234,14 @@ def test_gradients_of_the_chunked_loss(monkeypatch: pytest.MonkeyPatch) -> None:
         hard = [cross_entropy(p, labels, ignore_index=-1, reduction="none") for p in logits]
         return (weights * (0.3 * soft + 0.7 * torch.stack(hard))).sum()
 
-    function = trainer._cross_entropy().apply
-    got, want = [], []
-    for out, loss in (
+    function: Any = trainer._cross_entropy().apply
+    got: list[Any] = []
+    want: list[Any] = []
+    both: list[tuple[list[Any], Any]] = [
         (got, lambda x, w: function(x, w, labels, weights, teacher, 0.3, 0.7)[0]),
         (want, plain),
-    ):
+    ]
+    for out, loss in both:
         x, w = states.clone().requires_grad_(), head.clone().requires_grad_()
         value = loss(x, w)
         (2 * value).backward()
@@ -266,7 +316,7 @@ def test_false_statements_are_refused(tmp_path: Path, change: dict[str, Any]) ->
     from safetensors.numpy import load_file, save_file
 
     tensors = load_file(path)
-    raw = json.loads(prism.Safetensors(path).metadata["draft"])
+    raw = json.loads(Safetensors(path).metadata["draft"])
     save_file(tensors, path, {"draft": json.dumps({**raw, **change})})
     with pytest.raises(Corrupt) as caught:
         prism.read(path)
@@ -277,7 +327,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     from safetensors.numpy import load_file, save_file
 
     path, _, _ = a_draft(tmp_path)
-    tensors, metadata = load_file(path), prism.Safetensors(path).metadata
+    tensors, metadata = load_file(path), Safetensors(path).metadata
     ids = tensors["vocabulary"]
     for name, array in (
         ("vocabulary", ids[::-1].copy()),
