@@ -494,9 +494,9 @@ def train(
             seen += part.numel()
         descent.step(rates(recipe, step, step - since, progress))
         step += 1
+        share = _since(began) / seconds
         if step % TELL == 0:
             values = (told / seen).tolist()
-            share = _since(began) / seconds
             log(step=step, tokens=step * rows.numel(), second=second, loss=round(float(loss), 4),
                 nats=[round(x, 3) for x in values[0]], hits=[round(x, 4) for x in values[1]],
                 seconds=_since(began))  # fmt: skip
