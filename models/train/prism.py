@@ -525,7 +525,9 @@ def main() -> None:
     parser.add_argument("--kind", choices=prism.KINDS, default="prism")
     parser.add_argument("--taps", type=int, nargs="*", help="layers, instead of the recipe's")
     parser.add_argument("--vocabulary", type=int, help="tokens to guess, instead of the recipe's")
-    parser.add_argument("--set", nargs="*", default=[], help="name=number, instead of the recipe's")
+    parser.add_argument(
+        "--set", nargs="*", action="extend", default=[], help="name=value, instead of the recipe's"
+    )
     parser.add_argument("--limit-tokens", type=int, help="different tokens to train on")
     parser.add_argument("--seconds", type=float, default=math.inf, help="seconds to end within")
     parser.add_argument("--delta", type=Path, help="what changes the GGUF checkpoint")
