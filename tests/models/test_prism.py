@@ -69,6 +69,7 @@ def trained(target: Any, tokens: Path, out: Path, kind: str, **changes: Any) -> 
     return train(Recipe(**{**RECIPE, **changes}), kind, target, [tokens], out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", prism.KINDS)
 def test_training_helps_and_the_file_drafts(
     target: Any, tokens: Path, tmp_path: Path, kind: str
