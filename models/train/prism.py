@@ -273,11 +273,10 @@ def attention(query: Tensor, kept: list[tuple[Tensor, Tensor]], reach: int) -> T
     seen = (back >= 0) & (back < reach - len(own)) if reach else back >= 0
     scores = scores.view(batch, groups, -1, n, n).masked_fill(~seen, -math.inf)
     single = [((q * k[:, :, None]).sum(-1, keepdim=True) * scale) for k, _ in own]
-    weights = torch.cat([scores, *single], -1).softmax(-1, torch.float32).to(q.dtype)
-    mixed = weights[..., :n].flatten(2, 3) @ value
-    mixed = mixed.view_as(q)
+    known, near = torch.cat([scores, *single], -1).softmax(-1).split([n, len(own)], -1)
+    mixed = (known.flatten(2, 3) @ value).view_as(q)
     for i, (_, v) in enumerate(own):
-        mixed = mixed + weights[..., n + i, None] * v[:, :, None]
+        mixed = mixed + near[..., i, None] * v[:, :, None]
     return mixed.view(batch, heads, n, dim)
 
 
@@ -289,7 +288,7 @@ def _cross_entropy() -> Any:
         """Sums of soft and hard cross-entropy over a head that is too wide to keep its logits.
 
         The gradients are computed with the values, a chunk of rows at a time; the teacher's
-        distribution is computed once for all steps.
+        distribution is computed once for all steps. Memory is read and written as rarely as can be.
         """
 
         @staticmethod
@@ -317,20 +316,23 @@ def _cross_entropy() -> Any:
                 known = labels[part] >= 0
                 real = labels[part].clamp_min(0).expand(steps, -1)[..., None]
                 logits = (x @ whole.T).float()
-                total = logits.logsumexp(-1)
                 of_real = logits.gather(-1, real)[..., 0]
-                losses = (total - of_real) * known
-                hits = (of_real >= logits.amax(-1)) & known
+                top = logits.amax(-1)
+                powers = logits.sub_(top[..., None]).exp_()
+                total = powers.sum(-1)
+                whole_nats = top + total.log()
+                losses = (whole_nats - of_real) * known
+                hits = (of_real >= top) & known
                 told += torch.stack([(losses * (w > 0)).sum(1), (hits & (w > 0)).sum(1).float()])
                 loss += (w * hard * losses).sum()
+                slope = powers.mul_((w * (hard * known + soft) / total)[..., None])
                 if soft:
                     q = (teacher[0][part] @ teacher[1].T).softmax(-1, torch.float32)
-                    loss += (w * soft * (total - (logits * q).sum(-1))).sum()
-                slope = logits.sub_(total[..., None]).exp_().mul_((hard * known + soft)[:, None])
-                if soft:
-                    slope.sub_(q, alpha=soft)
-                slope.scatter_add_(-1, real, (-hard * known.float()).expand(steps, -1)[..., None])
-                slope = slope.mul_(w[..., None]).to(states.dtype)
+                    expected = ((q.to(x.dtype) @ whole).float() * x).sum(-1)  # logit
+                    loss += (w * soft * (whole_nats - expected)).sum()
+                    slope.addcmul_(q, (w * -soft)[..., None])
+                slope.scatter_add_(-1, real, (w * (-hard * known.float()))[..., None])
+                slope = slope.to(states.dtype)
                 grad[:, part] = slope @ whole
                 if head_grad is not None:
                     head_grad += slope.flatten(0, 1).T @ x.flatten(0, 1)
