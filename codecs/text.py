@@ -168,6 +168,7 @@ def decode_frame(
                 report,
                 opened.start,
                 opened.speculation,
+                opened.draft() if opened.speculation and layout.lanes == 1 else None,
             )
     except _native.Damaged as error:
         raise Corrupt(str(error)) from error

@@ -162,7 +162,17 @@ def decode_network(
     progress: Callable[[int], object] | None = None,
     start: Buffer = b"",
     speculation: Speculation | None = None,
+    draft: Draft | None = None,
 ) -> bytes: ...
+
+class Draft:
+    def __init__(self, definition: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> None: ...
+    def chain(
+        self,
+        tokens: NDArray[np.int32],
+        taps: NDArray[np.float32],
+        guesses: NDArray[np.int32],
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
 
 class Speculation:
     def __init__(self) -> None: ...

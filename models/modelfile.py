@@ -26,11 +26,12 @@ from lmc.models.safetensors import Safetensors
 from lmc.models.tokenizer import Tokenizer, TokenTable
 
 if TYPE_CHECKING:
-    from lmc.kernels._native import Network, Speculation, Vocabulary
+    from lmc.kernels._native import Draft, Network, Speculation, Vocabulary
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
 
+DRAFTS = Path(__file__).parent / "data"
 NETWORK_PROFILE = 5  # the mixer's plan beside a network that begins from a start (ARITHMETIC.md)
 
 # Needed by encoders only; two models that differ in these decode the same files.
@@ -153,6 +154,9 @@ class Model:
         self.tensors = tensors
         self.verify = whole
         self.lock = Lock()  # of its networks, which serve one caller at a time
+        self._drafts: list[
+            Draft | None
+        ] = []  # shared, like the networks, with what `guessing` gives
         self.speculation: Speculation | None = None
         self._networks: dict[int, Network] = {}
 
@@ -186,6 +190,24 @@ class Model:
         if len(start) != start_size(NETWORK_PROFILE):
             raise Corrupt(f"the model {self.card.name} has a start of another mixer")
         return start
+
+    def draft(self) -> Draft | None:
+        """A draft network for speculation, if one fits: one of this model's name, or another."""
+        if not self._drafts:
+            self._drafts.append(self._find_draft())
+        return self._drafts[0]
+
+    def _find_draft(self) -> Draft | None:
+        from lmc.models import prism
+
+        a = self.card.architecture
+        own = DRAFTS / (self.card.name + prism.SUFFIX)
+        for path in sorted(DRAFTS.glob("*" + prism.SUFFIX), key=lambda path: path != own):
+            draft = prism.read(path)
+            d = draft.definition
+            if (d.dim, d.vocab) == (a.dim, a.vocab) and max(d.taps) < a.layers:
+                return prism.runtime(draft, self.tensors)
+        return None
 
     def guessing(self, speculation: Speculation) -> Model:
         """The same model, for decoding that guesses tokens and counts it in `speculation`."""

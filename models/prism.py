@@ -32,13 +32,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lmc.errors import Corrupt, ModelMissing
 from lmc.models.safetensors import Safetensors
+
+if TYPE_CHECKING:
+    from lmc.kernels import _native
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -47,6 +50,7 @@ SUFFIX = ".draft.safetensors"
 KINDS = ("prism", "eagle2", "hass", "eagle3", "medusa")
 DTYPES = {"I8": "<i1", "F32": "<f4", "I32": "<i4"}
 LIMIT = 127  # of an int8 weight
+LOG2E = math.log2(math.e)  # the head of an integer network gives bits
 MATRICES = ("fc", "q", "k", "v", "o", "gate", "up", "down")
 
 
@@ -231,6 +235,58 @@ def read(path: Path) -> Draft:
     tensors = {name: file.view(name, DTYPES) for name in file.names()}
     _check(d, tensors, str(path))
     return Draft(d, tensors)
+
+
+# --- at work ---
+
+
+def runtime(draft: Draft, tensors: Mapping[str, Array], epsilon: float = 1e-5) -> _native.Draft:
+    """A draft as decoders run it (kernels/src/draft_network.cpp), beside the target whose tensors
+    these are. `epsilon`: of the target's final norm. Raises Corrupt where the two do not fit."""
+    from lmc.kernels import _native
+
+    d = draft.definition
+    embed, head = _Rows.of(tensors, "embed"), _Rows.of(tensors, "head")
+    if d.kind == "medusa" or embed.weight.shape[1] != d.dim or len(embed.weight) <= d.vocab:
+        raise Corrupt("the draft does not fit its target")
+    given = {n: np.ascontiguousarray(t) for n, t in draft.tensors.items()}
+    if not d.own_head:
+        gain = np.zeros(d.dim)
+        integers = tensors["final_norm.gain"].astype(np.float64)
+        exponent = int(tensors["final_norm.exponent"][0])
+        np.add.at(gain, tensors["final_norm.source"], np.ldexp(integers, -exponent))
+        chosen = draft.vocabulary
+        given["head.weight"] = np.ascontiguousarray(head.weight[chosen])
+        given["head.scale"], given["head.norm"] = head.scale[chosen], gain.astype(np.float32)
+    given |= {
+        "embed.weight": np.ascontiguousarray(embed.weight),
+        "embed.scale": embed.scale,
+        "final_norm": given.pop("head.norm"),
+        "vocabulary": np.ascontiguousarray(draft.vocabulary),
+    }
+    facts = asdict(d) | {"final_epsilon": d.epsilon if d.own_head else epsilon}
+    try:
+        return _native.Draft(facts, given)
+    except ValueError as error:
+        raise Corrupt(f"the draft cannot be used: {error}") from error
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """A matrix of a target's integers, with what a 1 of each row stands for."""
+
+    weight: Array
+    scale: Floats
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Array], name: str) -> _Rows:
+        tied = name + ".weight" not in tensors
+        from_name = "embed" if tied else name
+        exponent = int(tensors[from_name + ".exponent"][0])
+        scale = np.ldexp(tensors[from_name + ".scale"].astype(np.float64), -exponent)
+        if name == "head" and not tied:
+            scale = scale / LOG2E
+        return cls(tensors[from_name + ".weight"], scale.astype(np.float32))
 
 
 # --- the reference ---

@@ -205,7 +205,8 @@ py::object encode_network(lmc::Network& network, const lmc::Vocabulary& vocabula
 
 py::bytes decode_network(lmc::Network& network, const lmc::Vocabulary& vocabulary, uint32_t lanes, uint32_t window,
                          uint32_t anchor, uint32_t size, const py::bytes& payload, const py::object& progress,
-                         const py::buffer& start, lmc::draft::Statistics* speculation) {
+                         const py::buffer& start, lmc::draft::Statistics* speculation,
+                         const lmc::draft::Weights* draft) {
   const lmc::Layout layout{lanes, window, anchor};
   check_layout(layout, size);
   const std::string_view view = payload;
@@ -214,7 +215,7 @@ py::bytes decode_network(lmc::Network& network, const lmc::Vocabulary& vocabular
   lmc::draft::Statistics statistics;  // several frames may be decoded at a time
   const auto code = [&](auto& frame) {
     if (!speculation || lanes > 1) return frame.decode(std::ref(report));
-    lmc::draft::Drafter drafter(size, statistics);
+    lmc::draft::Drafter drafter(size, draft, network.pool(), statistics);
     frame.decode_guessing(drafter, std::ref(report));
   };
   return code_network(network, vocabulary, layout, size, bits, StartBytes(start).start(), code,
@@ -286,8 +287,9 @@ void bind_text(py::module_& m) {
   m.def("decode_network", &decode_network, py::arg("network"), py::arg("vocabulary"),
         py::arg("lanes"), py::arg("window"), py::arg("anchor"), py::arg("size"),
         py::arg("payload"), py::arg("progress") = py::none(), py::arg("start") = py::bytes(),
-        py::arg("speculation") = nullptr,
-        "The bytes that encode_network coded. With `speculation` a single lane is decoded by guesses, the same bytes.");
+        py::arg("speculation") = nullptr, py::arg("draft") = nullptr,
+        "The bytes that encode_network coded. With `speculation` a single lane is decoded by guesses, from its own past\n"
+        "and from a draft network if there is one: the same bytes.");
   using lmc::draft::Statistics;
   py::class_<Statistics>(m, "Speculation", "What guesses did in the decoding of frames.")
       .def(py::init<>())

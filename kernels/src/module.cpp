@@ -7,6 +7,7 @@ PYBIND11_MODULE(_native, m) {
   bind_mixer(m);
   bind_coder(m);
   bind_deflate(m);
+  bind_draft(m);
   bind_text(m);
   bind_graphic(m);
   bind_jpeg(m);

@@ -6,6 +6,7 @@ void bind_network(pybind11::module_& m);  // bind_network.cpp: the transformer
 void bind_mixer(pybind11::module_& m);    // bind_mixer.cpp: byte models and mixer
 void bind_coder(pybind11::module_& m);    // bind_coder.cpp: the range coder
 void bind_deflate(pybind11::module_& m);  // bind_deflate.cpp: deflate streams and their recipes
+void bind_draft(pybind11::module_& m);    // bind_draft.cpp: draft networks
 void bind_text(pybind11::module_& m);     // bind_text.cpp: the text codec's loops
 void bind_graphic(pybind11::module_& m);  // bind_graphic.cpp: drawn images
 void bind_jpeg(pybind11::module_& m);     // bind_jpeg.cpp: the JPEG codec

@@ -151,9 +151,10 @@ class NetworkFrame {
       }
       const int count = static_cast<int>(nodes.size());
       if (guess) {
-        network_.forward_tree(cache, count, rows_.data(), inputs_.data(), parents_.data(), logits.data());
+        network_.forward_tree(cache, count, rows_.data(), inputs_.data(), parents_.data(), logits.data(),
+                              drafter.taps());
       } else {
-        network_.forward(cache, count, rows_.data(), inputs_.data(), logits.data());
+        network_.forward(cache, count, rows_.data(), inputs_.data(), logits.data(), drafter.taps());
       }
       drafter.looked();
       int node = 0;

@@ -599,14 +599,14 @@ void Network::begin(Cache& cache, int rows, const int32_t* token) {
 }
 
 // The rest of a pass.
-void Network::finish(Cache& cache, int rows, const int32_t* lane, int32_t* logits) {
+void Network::finish(Cache& cache, int rows, const int32_t* lane, int32_t* logits, float* streams) {
   const std::vector<Part> parts = divide(rows, lane);
-  if (parts[0].worker == EVERYBODY) return run(parts[0], cache, logits);
-  pool_.run(static_cast<int>(parts.size()), [&](int i, int) { run(parts[i], cache, logits); });
+  if (parts[0].worker == EVERYBODY) return run(parts[0], cache, logits, streams);
+  pool_.run(static_cast<int>(parts.size()), [&](int i, int) { run(parts[i], cache, logits, streams); });
 }
 
 // All layers for some rows.
-void Network::run(const Part& part, Cache& cache, int32_t* logits) {
+void Network::run(const Part& part, Cache& cache, int32_t* logits, float* streams) {
   Scratch& s = *scratch_;
   struct Task {
     int first, count;
@@ -655,6 +655,13 @@ void Network::run(const Part& part, Cache& cache, int32_t* logits) {
       activate(z, s.hidden, nz + nu + 1, i, acts);
     });
     multiply(layer.down, part, s.x.data(), s.dim, true);
+    for (size_t t = 0; streams && t < tapped_->size(); ++t) {
+      if ((*tapped_)[t] != l) continue;
+      for (int i = part.first; i < part.first + part.count; ++i) {
+        float* const to = streams + (static_cast<size_t>(i) * tapped_->size() + t) * config_.dim;
+        for (int k = 0; k < config_.dim; ++k) to[k] = static_cast<float>(s.x[static_cast<size_t>(i) * s.dim + k]) / 65536;
+      }
+    }
   }
   if (logits) {
     normalise(*final_, part);
@@ -675,8 +682,16 @@ void Network::check_rows(const Cache& cache, int rows, const int32_t* lane, cons
   }
 }
 
-void Network::forward(Cache& cache, int rows, const int32_t* lane, const int32_t* token, int32_t* logits) {
+float* Network::open(Taps* taps, int rows) {
+  if (!taps) return nullptr;
+  tapped_ = &taps->layers;
+  taps->streams.resize(static_cast<size_t>(rows) * taps->layers.size() * config_.dim);
+  return taps->streams.data();
+}
+
+void Network::forward(Cache& cache, int rows, const int32_t* lane, const int32_t* token, int32_t* logits, Taps* taps) {
   check_rows(cache, rows, lane, token);
+  float* const streams = open(taps, rows);
   cache.branches_.clear();
   cache.tree_.clear();
   Scratch& s = *scratch_;
@@ -691,13 +706,14 @@ void Network::forward(Cache& cache, int rows, const int32_t* lane, const int32_t
     }
     const int n = static_cast<int>(s.rows.size());
     begin(cache, n, token + done);
-    finish(cache, n, lane + done, logits ? logits + static_cast<size_t>(done) * config_.vocab : nullptr);
+    finish(cache, n, lane + done, logits ? logits + static_cast<size_t>(done) * config_.vocab : nullptr,
+           streams ? streams + static_cast<size_t>(done) * taps->layers.size() * config_.dim : nullptr);
     done += n;
   }
 }
 
 void Network::forward_tree(Cache& cache, int rows, const int32_t* lane, const int32_t* token, const int32_t* parent,
-                           int32_t* logits) {
+                           int32_t* logits, Taps* taps) {
   check_rows(cache, rows, lane, token);
   if (rows > PASS_ROWS) refuse("the trees have too many rows");
   for (int i = 0, first = 0; i < rows; ++i) {
@@ -709,7 +725,7 @@ void Network::forward_tree(Cache& cache, int rows, const int32_t* lane, const in
   cache.grow(rows, lane, parent);
   scratch_->rows = cache.tree_;
   begin(cache, rows, token);
-  finish(cache, rows, lane, logits);
+  finish(cache, rows, lane, logits, open(taps, rows));
 }
 
 Cache::Cache(const Network& network, int lanes, int window, int anchor, int chunk)

@@ -34,6 +34,12 @@ struct Config {
 
 class Cache;
 
+// What a pass tells of the residual stream: of each row, after some layers, [rows][layers][dim].
+struct Taps {
+  std::vector<int> layers;
+  std::vector<float> streams;
+};
+
 class Network {
  public:
   // Throws std::invalid_argument when a tensor is missing or malformed, when a sum could overflow, or
@@ -51,7 +57,8 @@ class Network {
   // [rows, vocab] int32: Q16, base 2 (probability is proportional to 2^(logit / 65536)).
   // Throws std::invalid_argument (before any change) when a lane or token is out of range, rows of a
   // lane are apart, or a lane other than 0 is used before lane 0 holds the whole anchor.
-  void forward(Cache& cache, int rows, const int32_t* lane, const int32_t* token, int32_t* logits);
+  void forward(Cache& cache, int rows, const int32_t* lane, const int32_t* token, int32_t* logits,
+               Taps* taps = nullptr);
 
   // Tries tokens that may come next: a tree for each lane, behind the tokens it has. Row i follows row
   // parent[i] < i of its lane, or with -1 the lane's last token; it sees what it follows, and its logits are
@@ -59,7 +66,7 @@ class Network {
   // std::invalid_argument like forward(), and for trees of more rows than the cache's chunk, a parent that is
   // not an earlier row of the lane, or a lane that does not hold its anchor yet.
   void forward_tree(Cache& cache, int rows, const int32_t* lane, const int32_t* token, const int32_t* parent,
-                    int32_t* logits);
+                    int32_t* logits, Taps* taps = nullptr);
 
  private:
   friend class Cache;
@@ -70,10 +77,11 @@ class Network {
   template <class F>
   void loop(const Part& part, int tasks, F&& fn);
   std::vector<Part> divide(int rows, const int32_t* lane);
-  void run(const Part& part, Cache& cache, int32_t* logits);
+  void run(const Part& part, Cache& cache, int32_t* logits, float* streams);
+  float* open(Taps* taps, int rows);
   void check_rows(const Cache& cache, int rows, const int32_t* lane, const int32_t* token) const;
   void begin(Cache& cache, int rows, const int32_t* token);
-  void finish(Cache& cache, int rows, const int32_t* lane, int32_t* logits);
+  void finish(Cache& cache, int rows, const int32_t* lane, int32_t* logits, float* streams);
   void remember(Cache& cache, int layer, int row, int head, int worker);
   void attend(const Cache& cache, int layer, int first, int count, int kv_head, int worker);
   void normalise(const Norm& norm, const Part& part);
@@ -94,6 +102,7 @@ class Network {
   std::unique_ptr<Norm> final_;
   std::unique_ptr<Matrix> head_;
   std::unique_ptr<Scratch> scratch_;
+  const std::vector<int>* tapped_ = nullptr;  // the layers of the pass at hand
 };
 
 // Keys and values of `lanes` sequences. A row at position p sees its lane's keys at positions
