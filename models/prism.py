@@ -280,13 +280,14 @@ class _Rows:
 
     @classmethod
     def of(cls, tensors: Mapping[str, Array], name: str) -> _Rows:
-        tied = name + ".weight" not in tensors
-        from_name = "embed" if tied else name
-        exponent = int(tensors[from_name + ".exponent"][0])
-        scale = np.ldexp(tensors[from_name + ".scale"].astype(np.float64), -exponent)
-        if name == "head" and not tied:
+        weight = tensors.get(name + ".weight")
+        if weight is None:  # a tied head has scales of its own
+            weight = tensors["embed.weight"]
+        exponent = int(tensors[name + ".exponent"][0])
+        scale = np.ldexp(tensors[name + ".scale"].astype(np.float64), -exponent)
+        if name == "head":
             scale = scale / LOG2E
-        return cls(tensors[from_name + ".weight"], scale.astype(np.float32))
+        return cls(weight, scale.astype(np.float32))
 
 
 # --- the reference ---

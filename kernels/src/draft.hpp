@@ -59,6 +59,7 @@ struct Node {
   int parent, depth;
   float p;           // that the text goes this way
   float drafted = 0; // by the draft network: that it follows its parent
+  bool both = false; // history says so, too
 };
 
 // A probability that follows what happens.
@@ -216,13 +217,14 @@ class Drafts {
   // Whether an answer for nodes of this depth and probability in all saves more time than it takes. Now and
   // then it is asked anyway.
   bool pays(int depth, float p, double token) {
-    if (depth == 0 && ++turn_ % 64 == 1) return true;
+    if (depth == 0) ++turn_;
     const size_t at = place(depth);
-    return asked_[at] < 3 || p * worth_[at].p() * token > seconds_[at];
+    return asked_[at] < kTrials || turn_ % 64 == 0 || p * worth_[at].p() * token > kMargin * seconds_[at];
   }
   // What follows the known text: states and probabilities, of one row.
   void begin() {
     const double began = now();
+    const bool usual = said_.size() <= 4;  // not what it takes to catch up
     if (!said_.empty()) {
       state_.extend(said_, streams_);
       said_.clear();
@@ -230,7 +232,7 @@ class Drafts {
     }
     states_.assign(state_.last(), state_.last() + w_.shape.dim);
     state_.probabilities(states_.data(), 1, p_);
-    took(0, now() - began);
+    if (usual) took(0, now() - began);
   }
   // The same behind guesses; see State::step.
   void step(int depth, const std::vector<int32_t>& tokens, const std::vector<std::vector<int>>& ways,
@@ -257,22 +259,24 @@ class Drafts {
     return n;
   }
   // At a node on the text's way that was asked about: the probability of the guesses that were
-  // tried, and whether one was right.
-  void learn(int depth, float offered, bool right) {
+  // tried, whether one was right, and whether that was news.
+  void learn(int depth, float offered, bool right, bool news) {
     const size_t at = place(depth);
-    worth_[at].update(right);
+    worth_[at].update(news);
     sums_[at] = {0.98f * sums_[at].first + offered / trust_[at], 0.98f * sums_[at].second + (right ? 1.0f : 0.0f)};
     trust_[at] = std::clamp((sums_[at].second + 3) / (sums_[at].first + 3), 0.2f, 1.3f);
   }
 
  private:
   static constexpr size_t kPlaces = 6, kLeft = 512;
+  static constexpr int kTrials = 12;
+  static constexpr double kMargin = 1.2;  // a row more costs time, too
   static size_t place(int depth) { return std::min<size_t>(static_cast<size_t>(depth), kPlaces - 1); }
   void took(int depth, double seconds) {
     const size_t at = place(depth);
     ++asked_[at];
-    if (asked_[at] > 4) seconds = std::min(seconds, 4 * seconds_[at]);
-    seconds_[at] += (seconds - seconds_[at]) / std::min(asked_[at], 30);
+    if (asked_[at] > 1) seconds = std::min(seconds, 2 * seconds_[at]);  // the first time is slow, and others interrupt
+    seconds_[at] += (seconds - seconds_[at]) / std::min(asked_[at], 10);
   }
 
   const Weights& w_;
@@ -284,7 +288,7 @@ class Drafts {
   uint32_t turn_ = 0;
   std::array<int, kPlaces> asked_{};
   std::array<double, kPlaces> seconds_{};
-  std::array<Rate, kPlaces> worth_;                  // how often a node's guesses hold the right one
+  std::array<Rate, kPlaces> worth_;  // how often a node's guesses hold the right one, and history's do not
   std::array<std::pair<float, float>, kPlaces> sums_{};
   std::array<float, kPlaces> trust_{1, 1, 1, 1, 1, 1};
 };
@@ -404,6 +408,7 @@ class Tree {
             if (same != children.end()) {
               same->p += left * guesses[g].p;
               same->drafted = guesses[g].p;
+              same->both = true;
             } else {
               children.push_back({guesses[g].token, parent, depth + 1, left * guesses[g].p, guesses[g].p});
             }
@@ -509,8 +514,9 @@ class Drafter {
     if (next >= 0) ++statistics_.accepted[static_cast<size_t>(here.depth)];
     if (drafts_) {
       if (tree_.asked(node)) {
-        const bool right = next >= 0 && tree_.nodes()[static_cast<size_t>(next)].drafted > 0;
-        drafts_->learn(here.depth, tree_.offered(node), right);
+        const Node* const found = next >= 0 ? &tree_.nodes()[static_cast<size_t>(next)] : nullptr;
+        const bool right = found && found->drafted > 0;
+        drafts_->learn(here.depth, tree_.offered(node), right, right && !found->both);
       }
       drafts_->say(token, node);
     }

@@ -8,13 +8,6 @@
 #include "buffer.hpp"
 #include "threads.hpp"
 
-// Compiled for several instruction sets, of which the loader takes the best.
-#if defined(__x86_64__) && defined(__gnu_linux__)
-#define LMC_CLONES __attribute__((target_clones("avx512f", "avx2,fma", "default")))
-#else
-#define LMC_CLONES
-#endif
-
 namespace lmc::draft {
 
 constexpr int kStrip = 16;  // outputs side by side

@@ -1,26 +1,77 @@
-// Drafts are exact nowhere, so products and sums may be fused here.
-#pragma GCC optimize("fp-contract=fast")
 #include "draft_network.hpp"
 
 #include <algorithm>
 #include <cmath>
 
+#include "dispatch.hpp"
+#if defined(__x86_64__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"  // gcc 12's own avx512fintrin.h
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include <immintrin.h>
+#endif
+
 namespace lmc::draft {
 namespace {
 
-template <int kRows>
-inline __attribute__((always_inline)) void products_of(const int8_t* w, int inputs, const float* const* x, float* out) {
-  using Floats = float __attribute__((vector_size(kStrip * sizeof(float))));
-  using Bytes = int8_t __attribute__((vector_size(kStrip)));
-  Floats sums[kRows] = {};
-  for (int k = 0; k < inputs; ++k) {
-    Bytes b;
-    std::memcpy(&b, w + static_cast<size_t>(k) * kStrip, sizeof b);
-    const Floats f = __builtin_convertvector(b, Floats);
-    for (int r = 0; r < kRows; ++r) sums[r] += f * x[r][k];
-  }
-  for (int r = 0; r < kRows; ++r) std::memcpy(out + r * kStrip, &sums[r], sizeof sums[r]);
+void products_plain(const int8_t* w, int inputs, const float* const* x, int rows, float* out) {
+  std::fill_n(out, rows * kStrip, 0.0f);
+  for (int k = 0; k < inputs; ++k, w += kStrip)
+    for (int r = 0; r < rows; ++r)
+      for (int o = 0; o < kStrip; ++o) out[r * kStrip + o] += static_cast<float>(w[o]) * x[r][k];
 }
+
+#if defined(__x86_64__)
+#define LMC_AVX2 __attribute__((target("avx2,fma"))) inline
+#define LMC_AVX512 __attribute__((target("avx512f"))) inline
+
+template <int kRows>
+LMC_AVX2 void products_avx2(const int8_t* w, int inputs, const float* const* x, float* out) {
+  __m256 low[kRows], high[kRows];
+  for (int r = 0; r < kRows; ++r) low[r] = high[r] = _mm256_setzero_ps();
+  for (int k = 0; k < inputs; ++k, w += kStrip) {
+    const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(w));
+    const __m256 w0 = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(b));
+    const __m256 w1 = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(b, 8)));
+    for (int r = 0; r < kRows; ++r) {
+      const __m256 v = _mm256_set1_ps(x[r][k]);
+      low[r] = _mm256_fmadd_ps(w0, v, low[r]);
+      high[r] = _mm256_fmadd_ps(w1, v, high[r]);
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    _mm256_storeu_ps(out + r * kStrip, low[r]);
+    _mm256_storeu_ps(out + r * kStrip + 8, high[r]);
+  }
+}
+
+// Two sums for each row, so that few rows do not wait for one another's.
+template <int kRows>
+LMC_AVX512 void products_avx512(const int8_t* w, int inputs, const float* const* x, float* out) {
+  __m512 even[kRows], odd[kRows];
+  for (int r = 0; r < kRows; ++r) even[r] = odd[r] = _mm512_setzero_ps();
+  int k = 0;
+  for (; k + 2 <= inputs; k += 2, w += 2 * kStrip) {
+    const __m512 w0 = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w))));
+    const __m512 w1 = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w + kStrip))));
+    for (int r = 0; r < kRows; ++r) {
+      even[r] = _mm512_fmadd_ps(w0, _mm512_set1_ps(x[r][k]), even[r]);
+      odd[r] = _mm512_fmadd_ps(w1, _mm512_set1_ps(x[r][k + 1]), odd[r]);
+    }
+  }
+  if (k < inputs) {
+    const __m512 w0 = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w))));
+    for (int r = 0; r < kRows; ++r) even[r] = _mm512_fmadd_ps(w0, _mm512_set1_ps(x[r][k]), even[r]);
+  }
+  for (int r = 0; r < kRows; ++r) _mm512_storeu_ps(out + r * kStrip, _mm512_add_ps(even[r], odd[r]));
+}
+#pragma GCC diagnostic pop
+
+bool use_fma() {
+  static const bool yes = use_avx2() && __builtin_cpu_supports("fma");
+  return yes;
+}
+#endif
 
 // Divided by the root mean square.
 void unit(const float* x, int n, float epsilon, float* out) {
@@ -54,13 +105,26 @@ float dot(const float* a, const float* b, int n) {
 
 }  // namespace
 
-LMC_CLONES void strip_products(const int8_t* w, int inputs, const float* const* x, int rows, float* out) {
-  switch (rows) {
-    case 1: return products_of<1>(w, inputs, x, out);
-    case 2: return products_of<2>(w, inputs, x, out);
-    case 3: return products_of<3>(w, inputs, x, out);
-    default: return products_of<4>(w, inputs, x, out);
+void strip_products(const int8_t* w, int inputs, const float* const* x, int rows, float* out) {
+#if defined(__x86_64__)
+  if (use_avx512()) {
+    switch (rows) {
+      case 1: return products_avx512<1>(w, inputs, x, out);
+      case 2: return products_avx512<2>(w, inputs, x, out);
+      case 3: return products_avx512<3>(w, inputs, x, out);
+      default: return products_avx512<4>(w, inputs, x, out);
+    }
   }
+  if (use_fma()) {
+    switch (rows) {
+      case 1: return products_avx2<1>(w, inputs, x, out);
+      case 2: return products_avx2<2>(w, inputs, x, out);
+      case 3: return products_avx2<3>(w, inputs, x, out);
+      default: return products_avx2<4>(w, inputs, x, out);
+    }
+  }
+#endif
+  products_plain(w, inputs, x, rows, out);
 }
 
 void State::forget() {

@@ -62,12 +62,11 @@ def test_equals_the_reference(changes: dict[str, Any], tmp_path: Path) -> None:
     tensors = target_tensors(dim, vocab)
     fast = prism.runtime(draft, tensors)
     embed, head = (
-        tensors[f"{n}.weight"] * tensors[f"{n}.scale"][:, None] / np.float32(1 << 20)
-        for n in ("embed", "head")
+        (tensors[f"{n}.weight"] * tensors[f"{n}.scale"][:, None] / by).astype(np.float32)
+        for n, by in (("embed", 1 << 20), ("head", prism.LOG2E * (1 << 20)))
     )
-    gain = tensors["final_norm.gain"] / np.float32(1 << 12)
-    given = (a.astype(np.float32) for a in (embed, gain, head / prism.LOG2E))
-    slow = prism.Drafter(draft, *given, 1e-5)
+    gain = (tensors["final_norm.gain"] / (1 << 12)).astype(np.float32)
+    slow = prism.Drafter(draft, embed, gain, head, 1e-5)
     rng = np.random.default_rng(4)
     for known, guesses in ((1, 0), (7, 1), (30, 4)):
         tokens = rng.integers(0, vocab, known).astype(np.int32)
