@@ -76,7 +76,9 @@ class Recipe:
     part: int
     length: int
     matrix_rate: float
+    matrix_decay: float  # weight decay of the matrices, relative to their rate
     rate: float
+    second: float  # the second stage's rates, relative to the first's
     seed: int
 
     @classmethod
@@ -353,8 +355,9 @@ def _cross_entropy() -> Any:
 
 def rates(recipe: Recipe, step: int, since: int, progress: float) -> float:
     """What the rates are multiplied by at `step`, `since` steps after the optimizer was made."""
-    rise = min(1.0, (step + 1) / recipe.warmup, (since + 1) / REWARM if since < step else 1.0)
-    return rise * min(1.0, (1 - progress) / recipe.decay)
+    second = since < step
+    rise = min(1.0, (step + 1) / recipe.warmup, (since + 1) / REWARM if second else 1.0)
+    return rise * min(1.0, (1 - progress) / recipe.decay) * (recipe.second if second else 1.0)
 
 
 class Trainer:
@@ -471,7 +474,8 @@ def train(
 
     def optimizer() -> Optimizer:
         p, m = net.parameters, set(net.definition.matrices()) - {"head"}
-        return Optimizer(p, recipe.matrix_rate, recipe.rate, 0.0, m, compiled=False)
+        peaks = recipe.matrix_rate, recipe.rate, recipe.matrix_decay
+        return Optimizer(p, *peaks, m, compiled=False)
 
     descent, since = optimizer(), 0
     steps = draw(streams, recipe)

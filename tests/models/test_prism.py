@@ -26,7 +26,8 @@ RECIPE: dict[str, Any] = {
     "mixture": {"books": 2, "code": 1}, "heads": 4, "kv_heads": 2, "head_dim": 16, "hidden": 96,
     "vocabulary": 150, "taps": (0, 1, 2), "norms": True, "reach": 0, "unroll": 3, "test_steps": 4,
     "first": 0.5, "feature": 1.0, "soft": 0.1, "hard": 1.0, "seen": 40 * 8 * 32, "warmup": 5,
-    "decay": 0.5, "rows": 8, "part": 4, "length": 32, "matrix_rate": 0.02, "rate": 0.01, "seed": 1,
+    "decay": 0.5, "rows": 8, "part": 4, "length": 32, "matrix_rate": 0.02, "matrix_decay": 0.1,
+    "rate": 0.01, "second": 1.0, "seed": 1,
 }  # fmt: skip
 
 
