@@ -25,7 +25,7 @@ struct Decode {
   }
 };
 
-constexpr size_t kProbe = 48;  // frames that rules are tried on
+constexpr size_t kProbe = 12;  // frames that rules are tried on, or more
 constexpr int kMostParts = 6;
 
 // A recipe begins with five bytes: the rules.
@@ -40,67 +40,72 @@ Rules to_rules(const uint8_t* bytes) {
   return {static_cast<RiceRule>(bytes[0]), bytes[1], static_cast<LinearRule>(bytes[2]), bytes[3], bytes[4]};
 }
 
-// The frames one after the other, read again for each trial of rules: they need no memory so.
+// The frames, read again for each trial of rules: so they take no memory.
 class Source {
  public:
   Source(const uint8_t* data, int channels, int bits, const Sound& sound)
       : data_(data), channels_(channels), bits_(bits), sound_(sound) {
-    for (const uint32_t block : sound.blocks) total_ += block;
+    starts_.push_back(0);
+    for (const uint32_t size : sound.frames.sizes) starts_.push_back(starts_.back() + size);
+    left_.assign(sound.frames.blocks.size() + 1, 0);
+    for (size_t i = sound.frames.blocks.size(); i-- > 0;) left_[i] = left_[i + 1] + sound.frames.blocks[i];
   }
 
-  // The recipe of the first frames, at most so many of them.
-  std::vector<uint8_t> describe(const Rules& rules, size_t frames) const {
+  // The recipe of every so manieth frame.
+  std::vector<uint8_t> describe(const Rules& rules, size_t step = 1) const {
     Encode bits;
     Recipe<Encode> recipe(bits, true, rules, channels_, bits_);
     Frame frame;
-    uint64_t left = total_;
-    const uint8_t* at = data_;
-    for (size_t i = 0; i < std::min(frames, sound_.blocks.size()); ++i) {
-      read_frame(at, sound_.frame_sizes[i], bits_, frame);
-      recipe.frame(frame, nullptr, left, nullptr);
-      at += sound_.frame_sizes[i];
-      left -= sound_.blocks[i];
+    for (size_t i = (step - 1) / 2; i < sound_.frames.blocks.size(); i += step) {
+      read_frame(data_ + starts_[i], sound_.frames.sizes[i], bits_, frame);
+      recipe.frame(frame, nullptr, left_[i], nullptr);
     }
     std::vector<uint8_t> out = to_bytes(rules), coded = std::move(bits.coder).bytes();
     out.insert(out.end(), coded.begin(), coded.end());
     return out;
   }
 
+  // The recipe's length in bytes, from a few frames.
+  size_t estimate(const Rules& rules) const { return describe(rules, sound_.frames.blocks.size() / kProbe + 1).size(); }
+
  private:
   const uint8_t* data_;
   const int channels_, bits_;
   const Sound& sound_;
-  uint64_t total_ = 0;
+  std::vector<size_t> starts_;
+  std::vector<uint64_t> left_;
 };
 
-// The rules that give the shortest recipe of the first frames. seen: the largest orders.
-Rules find_rules(const Source& source, Rules seen) {
+// The rules that give the shortest recipe of a few frames. seen: the largest orders.
+Rules find_rules(const Source& source, const Rules& seen) {
   Rules best = seen;
-  size_t least = source.describe(best, kProbe).size();
+  size_t least = source.estimate(best);
   const auto attempt = [&](const Rules& rules) {
-    const size_t size = source.describe(rules, kProbe).size();
-    if (size >= least) return false;
+    const size_t size = source.estimate(rules);
+    if (size >= least) return;
     least = size;
     best = rules;
-    return true;
   };
-  for (int rice = 1; rice < kRiceRules; ++rice) {
+  for (const RiceRule rice : {kLibflac15, kFfmpeg}) {
     Rules rules = best;
-    rules.rice = static_cast<RiceRule>(rice);
+    rules.rice = rice;
     attempt(rules);
   }
   if (seen.most_order == 0) return best;
   const Rules plain = best;
-  for (int linear = 1; linear < kLinearRules; ++linear) {
-    for (const int order : {seen.most_order, 8, 12}) {
-      if (order < seen.most_order || (order == seen.most_order && order != seen.most_order)) continue;
-      Rules rules = plain;
-      rules.linear = static_cast<LinearRule>(linear);
-      rules.most_order = order;
-      for (rules.parts = 1; rules.parts <= (linear == kLibflac14 ? 3 : 1); ++rules.parts) attempt(rules);
-      if (linear != kLibflac13) break;
-    }
-  }
+  // Without a rule coefficients take some bytes each.
+  const size_t enough = least / 4;
+  const auto attempt_linear = [&](LinearRule linear, int parts, int order) {
+    if (least < enough || order < seen.most_order) return;
+    Rules rules = plain;
+    rules.linear = linear;
+    rules.parts = parts;
+    rules.most_order = order;
+    attempt(rules);
+  };
+  for (const int parts : {1, 3, 2}) attempt_linear(kLibflac14, parts, seen.most_order);
+  attempt_linear(kFfmpegLinear, 1, seen.most_order);
+  for (const int order : {seen.most_order, 8, 12}) attempt_linear(kLibflac13, 1, order);
   return best;
 }
 
@@ -124,37 +129,47 @@ std::optional<Sound> read(const uint8_t* data, size_t size, int channels, int bi
         if (s.kind == kLinear) seen.most_order = std::max(seen.most_order, s.order);
       }
       sound.size += bytes;
-      sound.frame_sizes.push_back(static_cast<uint32_t>(bytes));
-      sound.blocks.push_back(frame.header.block);
+      sound.frames.sizes.push_back(static_cast<uint32_t>(bytes));
+      sound.frames.blocks.push_back(frame.header.block);
     }
-    require(!sound.blocks.empty());
+    require(!sound.frames.blocks.empty());
     const Source source(data, channels, bits, sound);
-    sound.recipe = source.describe(find_rules(source, seen), SIZE_MAX);
+    sound.recipe = source.describe(find_rules(source, seen));
   } catch (const Bad&) {
     return std::nullopt;
   }
   return sound;
 }
 
-std::optional<std::vector<uint8_t>> write(const uint8_t* recipe, size_t size, const int32_t* const* samples,
-                                          int channels, int bits, size_t count) {
+std::optional<Frames> write(const uint8_t* recipe, size_t size, const int32_t* const* samples, int channels, int bits,
+                            size_t count) {
+  const int64_t low = -(int64_t{1} << (bits - 1)), high = ~low;
+  bool fit = true;
+  for (int c = 0; c < channels; ++c) {
+    for (size_t i = 0; i < count; ++i) fit &= samples[c][i] >= low && samples[c][i] <= high;
+  }
+  Frames out;
   try {
-    require(size >= 5);
+    require(fit && size >= 5);
     const Rules rules = to_rules(recipe);
     Decode in{RangeDecoder(recipe + 5, size - 5)};
     Recipe<Decode> how(in, false, rules, channels, bits);
-    BitWriter out;
+    BitWriter bytes;
     Frame frame;
     std::vector<const int32_t*> at(samples, samples + channels);
     while (count > 0) {
-      how.frame(frame, at.data(), count, &out);
+      const size_t start = bytes.size();
+      how.frame(frame, at.data(), count, &bytes);
+      out.sizes.push_back(static_cast<uint32_t>(bytes.size() - start));
+      out.blocks.push_back(frame.header.block);
       count -= frame.header.block;
       for (const int32_t*& channel : at) channel += frame.header.block;
     }
-    return std::move(out.bytes());
+    out.bytes = std::move(bytes.bytes());
   } catch (const Bad&) {
     return std::nullopt;
   }
+  return out;
 }
 
 }  // namespace lmc::flac

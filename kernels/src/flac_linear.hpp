@@ -160,7 +160,7 @@ class Linear {
   Window make_window(int n, int window) const {
     if (rule_ == kLibflac14) return tukey(n, 0.5f / static_cast<float>(parts_));
     if (window == 0) return tukey(n, 0.5f);
-    const float overlap = 1.0f / (1.0f - 0.1f) - 1.0f;
+    const float overlap = 1.0f / (1.0f - (window > 2 ? 0.2f : 0.1f)) - 1.0f;
     const int parts = window <= 2 ? 2 : 3, m = window <= 2 ? window - 1 : window - 3;
     const float all = static_cast<float>(parts) + overlap;
     return part_of(n, static_cast<float>(m) / all, (static_cast<float>(m + 1) + overlap) / all, window > 2);
@@ -168,25 +168,24 @@ class Linear {
 
   // As libFLAC 1.4: doubles, from the first sample on.
   void sum_doubles(int n, std::vector<double>& sums) {
+    constexpr int kGroup = 4, kBefore = kMaxOrder + kGroup;
     const int lags = order_ + 1;
-    double acc[40] = {};
-    padded_.assign(40, 0.0);
+    double acc[kBefore] = {};
+    padded_.assign(kBefore, 0.0);
     padded_.insert(padded_.end(), windowed_.begin(), windowed_.begin() + n);
-    const double* x = padded_.data() + 40;
-    const int groups = (lags + 3) / 4;
-    for (int g = 0; g < groups; ++g) {
+    for (int lag = 0; lag < lags; lag += kGroup) {
+      const double *x = padded_.data() + kBefore, *y = x - lag;
       double a = 0, b = 0, c = 0, d = 0;
-      const double* y = x - 4 * g;
       for (int i = 0; i < n; ++i) {
         a += x[i] * y[i];
         b += x[i] * y[i - 1];
         c += x[i] * y[i - 2];
         d += x[i] * y[i - 3];
       }
-      acc[4 * g] = a;
-      acc[4 * g + 1] = b;
-      acc[4 * g + 2] = c;
-      acc[4 * g + 3] = d;
+      acc[lag] = a;
+      acc[lag + 1] = b;
+      acc[lag + 2] = c;
+      acc[lag + 3] = d;
     }
     sums.assign(acc, acc + lags);
   }

@@ -13,4 +13,5 @@ PYBIND11_MODULE(_native, m) {
   bind_jpeg(m);
   bind_exjpeg(m);
   bind_photo(m);
+  bind_flac(m);
 }
