@@ -1,4 +1,4 @@
-"""Samples one after the other, with bytes before and behind: what WAV, AIFF and AU have in common."""
+"""Samples in a row with bytes before and behind: what WAV, AIFF and AU have in common."""
 
 from __future__ import annotations
 

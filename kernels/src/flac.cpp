@@ -51,8 +51,12 @@ class Source {
     for (size_t i = sound.frames.blocks.size(); i-- > 0;) left_[i] = left_[i + 1] + sound.frames.blocks[i];
   }
 
+  struct Description {
+    std::vector<uint8_t> bytes;
+    bool exact;  // coefficients are as the rules say
+  };
   // The recipe of every so manieth frame.
-  std::vector<uint8_t> describe(const Rules& rules, size_t step = 1) const {
+  Description describe(const Rules& rules, size_t step = 1) const {
     Encode bits;
     Recipe<Encode> recipe(bits, true, rules, channels_, bits_);
     Frame frame;
@@ -62,11 +66,10 @@ class Source {
     }
     std::vector<uint8_t> out = to_bytes(rules), coded = std::move(bits.coder).bytes();
     out.insert(out.end(), coded.begin(), coded.end());
-    return out;
+    return {std::move(out), recipe.exact()};
   }
-
-  // The recipe's length in bytes, from a few frames.
-  size_t estimate(const Rules& rules) const { return describe(rules, sound_.frames.blocks.size() / kProbe + 1).size(); }
+  // That of a few frames.
+  Description probe(const Rules& rules) const { return describe(rules, sound_.frames.blocks.size() / kProbe + 1); }
 
  private:
   const uint8_t* data_;
@@ -79,11 +82,13 @@ class Source {
 // The rules that give the shortest recipe of a few frames. seen: the largest orders.
 Rules find_rules(const Source& source, const Rules& seen) {
   Rules best = seen;
-  size_t least = source.estimate(best);
+  size_t least = source.probe(best).bytes.size();
+  bool exact = false;
   const auto attempt = [&](const Rules& rules) {
-    const size_t size = source.estimate(rules);
-    if (size >= least) return;
-    least = size;
+    const auto found = source.probe(rules);
+    if (found.bytes.size() >= least) return;
+    least = found.bytes.size();
+    exact = found.exact;
     best = rules;
   };
   for (const RiceRule rice : {kLibflac15, kFfmpeg}) {
@@ -93,10 +98,9 @@ Rules find_rules(const Source& source, const Rules& seen) {
   }
   if (seen.most_order == 0) return best;
   const Rules plain = best;
-  // Without a rule coefficients take some bytes each.
-  const size_t enough = least / 4;
+  exact = false;
   const auto attempt_linear = [&](LinearRule linear, int parts, int order) {
-    if (least < enough || order < seen.most_order) return;
+    if (exact || order < seen.most_order) return;
     Rules rules = plain;
     rules.linear = linear;
     rules.parts = parts;
@@ -105,7 +109,9 @@ Rules find_rules(const Source& source, const Rules& seen) {
   };
   for (const int parts : {1, 3, 2}) attempt_linear(kLibflac14, parts, seen.most_order);
   attempt_linear(kFfmpegLinear, 1, seen.most_order);
-  for (const int order : {seen.most_order, 8, 12}) attempt_linear(kLibflac13, 1, order);
+  for (const int kind : {0, int{kFine}, kFine | kInOrder, int{kInOrder}}) {
+    for (const int order : {seen.most_order, 8, 12}) attempt_linear(static_cast<LinearRule>(kLibflac13 + kind), 1, order);
+  }
   return best;
 }
 
@@ -134,7 +140,7 @@ std::optional<Sound> read(const uint8_t* data, size_t size, int channels, int bi
     }
     require(!sound.frames.blocks.empty());
     const Source source(data, channels, bits, sound);
-    sound.recipe = source.describe(find_rules(source, seen));
+    sound.recipe = source.describe(find_rules(source, seen)).bytes;
   } catch (const Bad&) {
     return std::nullopt;
   }

@@ -1,7 +1,6 @@
 // How writers of FLAC find the coefficients of linear prediction: a window, its autocorrelation,
-// Levinson's recursion, rounding. libFLAC 1.4 (lpc.c, window.c, stream_encoder.c), its versions 1.3
-// for SSE, and FFmpeg (lpc.c) do it in floats; so does this, with the same roundings where they are
-// known.
+// Levinson's recursion, rounding. libFLAC (lpc.c, window.c, stream_encoder.c of 1.2 to 1.5) and FFmpeg
+// (lpc.c) do it in floats; so does this, with the same roundings where they are known.
 //
 // The result is part of the format: only additions, multiplications, divisions, comparisons and
 // conversions of IEEE 754 floats are used, in a fixed order, none contracted; no function of libm.
@@ -17,8 +16,10 @@
 
 namespace lmc::flac {
 
-// The ways of finding coefficients: none that is known; libFLAC from 1.4 on, to 1.3; FFmpeg.
-enum LinearRule { kNoLinear, kLibflac14, kLibflac13, kFfmpegLinear, kLinearRules };
+// The ways of finding coefficients: none that is known; libFLAC from 1.4 on; FFmpeg; libFLAC to 1.3 in
+// four kinds. Of those 1.3.4 has a cosine of floats, the others one of doubles (kFine), and 1.3.2 and
+// later add with SSE the last products in another order than all others do (kInOrder).
+enum LinearRule { kNoLinear, kLibflac14, kFfmpegLinear, kLibflac13, kFine = 1, kInOrder = 2, kLinearRules = 7 };
 
 constexpr double kPi = 3.14159265358979311600;
 
@@ -39,7 +40,8 @@ inline double cosine(double x) {
 }
 
 // Half of 1 - cos(pi a / b), rounded as libFLAC rounds.
-inline float hann(int a, int b) {
+inline float hann(int a, int b, bool fine) {
+  if (fine) return static_cast<float>(0.5 - 0.5 * cosine(kPi * a / b));
   const float c = static_cast<float>(cosine(static_cast<float>(kPi * a / b)));
   return 0.5f - 0.5f * c;
 }
@@ -47,25 +49,25 @@ inline float hann(int a, int b) {
 using Window = std::vector<float>;
 
 // Rises and falls by a quarter of p of the length each.
-inline Window tukey(int n, float p) {
+inline Window tukey(int n, float p, bool fine) {
   Window w(static_cast<size_t>(n), 1.0f);
   const int edge = static_cast<int>(p / 2.0f * static_cast<float>(n)) - 1;
   for (int i = 0; edge > 0 && i <= edge; ++i) {
-    w[static_cast<size_t>(i)] = hann(i, edge);
-    w[static_cast<size_t>(n - edge - 1 + i)] = hann(i + edge, edge);
+    w[static_cast<size_t>(i)] = hann(i, edge, fine);
+    w[static_cast<size_t>(n - edge - 1 + i)] = hann(i + edge, edge, fine);
   }
   return w;
 }
 
 // Tukey's window from `start` to `end`, or outside of that: of libFLAC 1.3.
-inline Window part_of(int n, float start, float end, bool outside) {
+inline Window part_of(int n, float start, float end, bool outside, bool fine) {
   constexpr float p = 0.2f;
   const int from = static_cast<int>(start * static_cast<float>(n)), to = static_cast<int>(end * static_cast<float>(n));
   Window w(static_cast<size_t>(n), 0.0f);
-  const auto hill = [&w, n](int a, int b, int edge) {
+  const auto hill = [&w, n, fine](int a, int b, int edge) {
     for (int i = a; i < b && i < n; ++i) {
       const int up = i - a + 1, down = b - i;
-      w[static_cast<size_t>(i)] = i < a + edge ? hann(up, edge) : i >= b - edge ? hann(down, edge) : 1.0f;
+      w[static_cast<size_t>(i)] = i < a + edge ? hann(up, edge, fine) : i >= b - edge ? hann(down, edge, fine) : 1.0f;
     }
   };
   if (outside) {
@@ -82,7 +84,12 @@ class Linear {
   static constexpr int kMostWindows = 31;
 
   // parts: of libFLAC's window subdivide_tukey, or 1. order: the largest that the writer tries.
-  Linear(LinearRule rule, int parts, int order) : rule_(rule), parts_(parts), order_(order) {}
+  Linear(LinearRule rule, int parts, int order)
+      : rule_(std::min(rule, kLibflac13)),
+        fine_(rule > kLibflac13 && ((rule - kLibflac13) & kFine) != 0),
+        in_order_(rule > kLibflac13 && ((rule - kLibflac13) & kInOrder) != 0),
+        parts_(parts),
+        order_(order) {}
 
   int windows() const {
     if (rule_ == kNoLinear) return 0;
@@ -158,12 +165,12 @@ class Linear {
     return place->second;
   }
   Window make_window(int n, int window) const {
-    if (rule_ == kLibflac14) return tukey(n, 0.5f / static_cast<float>(parts_));
-    if (window == 0) return tukey(n, 0.5f);
+    if (rule_ == kLibflac14) return tukey(n, 0.5f / static_cast<float>(parts_), false);
+    if (window == 0) return tukey(n, 0.5f, fine_);
     const float overlap = 1.0f / (1.0f - (window > 2 ? 0.2f : 0.1f)) - 1.0f;
     const int parts = window <= 2 ? 2 : 3, m = window <= 2 ? window - 1 : window - 3;
     const float all = static_cast<float>(parts) + overlap;
-    return part_of(n, static_cast<float>(m) / all, (static_cast<float>(m + 1) + overlap) / all, window > 2);
+    return part_of(n, static_cast<float>(m) / all, (static_cast<float>(m + 1) + overlap) / all, window > 2, fine_);
   }
 
   // As libFLAC 1.4: doubles, from the first sample on.
@@ -192,10 +199,10 @@ class Linear {
 
   // As libFLAC 1.3 with SSE: floats; the last few products of 4, 8, 12 or 16 lags are added last to first.
   void sum_floats(int n, std::vector<double>& sums) {
-    const int lags = order_ + 1, block = order_ < 16 ? (order_ / 4 + 1) * 4 : 1;
+    const int lags = order_ + 1, block = order_ < 16 && !in_order_ ? (order_ / 4 + 1) * 4 : 1;
     float acc[kMaxOrder + 1] = {};
     const float* x = windowed_.data();
-    const int limit = order_ < 16 ? std::max(0, n - block + 1) : n;
+    const int limit = std::max(0, n - block + 1);
     for (int i = 0; i < limit; ++i) {
       const int most = std::min(lags, n - i);
       for (int j = 0; j < most; ++j) acc[j] += x[i] * x[i + j];
@@ -309,6 +316,7 @@ class Linear {
   }
 
   const LinearRule rule_;
+  const bool fine_, in_order_;
   const int parts_, order_;
   std::map<int, std::vector<double>> known_;  // window: its sums
   std::map<std::pair<int, int>, Window> windows_;

@@ -54,7 +54,8 @@ class Recipe {
     last_ = h;
   }
 
-  uint64_t linear_subframes() const { return linear_count_; }
+  // True if the rules gave the coefficients of nearly all subframes so far.
+  bool exact() const { return 8 * inexact_ <= linear_count_; }
 
  private:
   using Cell = mixer::Adaptive;
@@ -219,11 +220,13 @@ class Recipe {
       for (int j = 0; j < s.order; ++j) same &= s.coefficients[j] == guess.coefficients[j];
       s.shift = guess.shift;
       same = flag(same, exact_);
+      inexact_ += !same;
       for (int j = 0; j < s.order; ++j) {
         const int64_t change = same ? 0 : signed_number(int64_t{s.coefficients[j]} - guess.coefficients[j], change_[j]);
         s.coefficients[j] = static_cast<int32_t>(guess.coefficients[j] + change);
       }
     } else {
+      ++inexact_;
       s.shift = tree(s.shift, 4, shift_[role]);
       for (int j = 0; j < s.order; ++j) {
         s.coefficients[j] = static_cast<int32_t>(signed_number(s.coefficients[j], coefficient_[j]));
@@ -305,7 +308,7 @@ class Recipe {
   bool first_ = true;
   Slot slots_[kMaxChannels];
   uint64_t uses_[Linear::kMostWindows] = {};
-  uint64_t linear_count_ = 0;
+  uint64_t linear_count_ = 0, inexact_ = 0;
 
   Flag same_, variable_, rest_, usual_, next_, wasted_same_, exact_, raw_;
   Flag partition_same_[3], parameter_same_[2][2], method_[2];
