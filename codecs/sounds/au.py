@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from lmc.codecs.sounds import base, pcm
 from lmc.codecs.sounds.base import Geometry, Odd, Sound
-from lmc.codecs.sounds.pcm import Layout
+from lmc.codecs.sounds.pcm import UNKNOWN, Layout
 
 MAGICS = (b".snd",)
 WIDTHS = {2: 1, 3: 2, 4: 3, 5: 4, 6: 4}
 FLOAT = 6
-UNKNOWN = 0xFFFFFFFF
 
 
 def geometry(prefix: bytes) -> Geometry:

@@ -174,9 +174,8 @@ class Guess:
         if sample == PLACEHOLDER:
             return bytes(10)
         _, frame = self._firsts_before(sample)
-        return self._offsets[frame].to_bytes(8, "big") + (
-            int(self._counts[frame]) & 0xFFFF
-        ).to_bytes(2, "big")
+        count = int(self._counts[frame]) & 0xFFFF
+        return bytes(self._offsets[frame].to_bytes(8, "big") + count.to_bytes(2, "big"))
 
     def _firsts_before(self, sample: int) -> tuple[int, int]:
         frame = int(np.searchsorted(self._firsts, min(sample, 1 << 62), "right")) - 1

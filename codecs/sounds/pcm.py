@@ -16,6 +16,7 @@ from lmc.errors import Corrupt
 # How a recipe tells the samples of the file: bytes of one (1 to 4) and these.
 BIG, UNSIGNED, FLOAT, SCALED = 8, 16, 32, 64
 SCALE = np.float32(1 << 23)
+UNKNOWN = 0xFFFFFFFF  # a size in headers of streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ Guess = Callable[[Layout, int, int], bytes]
 
 def geometry(name: str, layout: Layout) -> Geometry:
     kind = "float" if layout.float else "integer"
-    samples = layout.size // layout.frame
+    samples = layout.size // layout.frame if layout.size != UNKNOWN else 0
     return Geometry(name, kind, layout.channels, layout.rate, 8 * layout.width, samples)
 
 

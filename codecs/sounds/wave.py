@@ -10,15 +10,12 @@ from numpy.typing import NDArray
 
 from lmc.codecs.sounds import base, pcm
 from lmc.codecs.sounds.base import Geometry, Odd, Sound
-from lmc.codecs.sounds.pcm import Layout
+from lmc.codecs.sounds.pcm import UNKNOWN, Layout
 
 WAVE64 = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
-WAVE64_ENDS = {
-    b"\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a",  # of "wave", "fmt ", "data"
-}
+WAVE64_END = b"\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"  # of "wave" and others
 MAGICS = (b"RIFF", b"RIFX", b"RF64", b"BW64", WAVE64)
 PCM, IEEE_FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
-UNKNOWN = 0xFFFFFFFF
 MOST_CHUNKS = 1000  # before the samples
 
 
@@ -41,11 +38,8 @@ def _layout(data: bytes, whole: int | None) -> Layout:
     wide = data.startswith(WAVE64)
     big = data.startswith(b"RIFX")
     at = 40 if wide else 12
-    if (
-        data[24:28] + data[28:40] not in {b"wave" + e for e in WAVE64_ENDS}
-        if wide
-        else (data[8:12] != b"WAVE")
-    ):
+    right = data[24:40] == b"wave" + WAVE64_END if wide else data[8:12] == b"WAVE"
+    if not right:
         raise Odd
     order = ">" if big else "<"
     form, long_size = b"", 0

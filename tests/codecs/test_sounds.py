@@ -52,14 +52,24 @@ def make_wave(
     magic: bytes = b"",
 ) -> bytes:
     form = struct.pack(
-        f"{order}HHIIHH", tag, channels, 44100, 44100 * channels * width, channels * width, 8 * width
+        f"{order}HHIIHH",
+        tag,
+        channels,
+        44100,
+        44100 * channels * width,
+        channels * width,
+        8 * width,
     )
-    content = b"WAVE" + before + chunk(b"fmt ", form + extra, order) + chunk(b"data", body, order, size)
+    content = (
+        b"WAVE" + before + chunk(b"fmt ", form + extra, order) + chunk(b"data", body, order, size)
+    )
     magic = magic or (b"RIFF" if order == "<" else b"RIFX")
     return magic + struct.pack(f"{order}I", len(content) if whole is None else whole) + content
 
 
-def make_aiff(body: bytes, channels: int, bits: int, compression: bytes = b"", offset: int = 0) -> bytes:
+def make_aiff(
+    body: bytes, channels: int, bits: int, compression: bytes = b"", offset: int = 0
+) -> bytes:
     frames = len(body) // channels // ((bits + 7) // 8)
     rate = struct.pack(">HQ", 16383 + 15, 44100 << 48)
     common = struct.pack(">HIH", channels, frames, bits) + rate
@@ -112,7 +122,9 @@ def test_aiff(bits: int) -> None:
 def test_au(bits: int) -> None:
     samples, width = tones(500, 2, bits), bits // 8
     for size in (0xFFFFFFFF, 1000 * width, 7):
-        sound = sounds.take_apart(make_au(interleave(samples, width, ">"), 2, width + 1, size), MOST)
+        sound = sounds.take_apart(
+            make_au(interleave(samples, width, ">"), 2, width + 1, size), MOST
+        )
         if size == 7:
             assert sound is None or sound.samples.shape[1] == 7 // (2 * width)
             continue
@@ -260,7 +272,8 @@ def test_limits() -> None:
 def test_libsndfile(form: str, subtype: str, tmp_path: Path) -> None:
     soundfile = pytest.importorskip("soundfile")
     samples = tones(400, 2, 16)
-    soundfile.write(tmp_path / "f", samples.T.astype(np.int16), 48000, subtype, format=form)
+    values = samples.T / (1 << 15)
+    soundfile.write(tmp_path / "f", values, 48000, subtype, format=form)
     data = (tmp_path / "f").read_bytes()
     sound = intact(data)
     assert (sound.rate, sound.bits, sound.kind) == (48000, 16, "integer")
