@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmc.codecs.sounds import base
+from lmc.codecs.sounds import base, usual_heads
 from lmc.codecs.sounds.base import Geometry, Odd, Reader, Samples, Sound, Writer
 from lmc.errors import Corrupt
 from lmc.kernels import _native
@@ -63,7 +63,10 @@ def take_apart(data: bytes, most_samples: int) -> Sound:
     out.number(start)
     out.number(at)
     out.number(len(tail))
-    out.raw(_veil(data[:at], start, Guess(samples, info.bits, info.rate, sizes, counts), True))
+    guess = Guess(samples, info.bits, info.rate, sizes, counts)
+    usual, head = usual_heads.nearest(_veil(data[:at], start, guess, True), start, guess.points)
+    out.number(usual)
+    out.raw(head)
     out.raw(tail)
     out.raw(how)
     narrow = np.ascontiguousarray(samples >> np.int32(shift))
@@ -76,14 +79,16 @@ def rebuild(recipe: bytes, samples: NDArray[Any]) -> bytes:
     bits, shift, channels = source.raw(3)
     rate, start = source.number((1 << 20) - 1), source.number()
     head_size, tail_size = source.number(), source.number()
+    usual = source.number(usual_heads.COUNT)
     head, tail, how = source.raw(head_size), source.raw(tail_size), source.rest()
     if not 4 <= bits <= 32 or not 1 <= channels <= 8:
         raise Corrupt("the recipe of a FLAC file is for samples that none has")
     base.check(samples, channels)
     wide = np.ascontiguousarray(base.widen(samples, shift, bits))
     frames, sizes, counts = _native.flac_write(how, wide, bits)
+    guess = Guess(wide, bits, rate, sizes, counts)
     try:
-        front = _veil(head, start, Guess(wide, bits, rate, sizes, counts), False)
+        front = _veil(usual_heads.differ(head, start, usual, guess.points), start, guess, False)
     except Odd:
         raise Corrupt("the recipe of a FLAC file has no valid metadata") from None
     return front + frames + tail
@@ -139,6 +144,8 @@ class Guess:
         self._sizes, self._counts = sizes, counts
         self._offsets = [0, *itertools.accumulate(sizes.tolist())]
         self._firsts = np.array([0, *itertools.accumulate(counts.tolist())], np.int64)
+        # The seek points that the program `flac` makes.
+        self.points = -(-samples.shape[1] // max(1, SECONDS * rate))
 
     def info(self) -> bytes:
         """A block STREAMINFO."""

@@ -134,6 +134,10 @@ inline int usual_size_code(uint32_t block) {
   return block <= 256 ? 6 : 7;
 }
 
+inline int usual_depth_code(int bits) {
+  return bits == 8 ? 1 : bits == 12 ? 2 : bits == 32 ? 7 : bits >= 16 && bits <= 24 && bits % 4 == 0 ? bits / 4 : 0;
+}
+
 // Numbers as in UTF-8, up to 36 bits: bytes that they take.
 inline int number_bytes(uint64_t n) { return n < 128 ? 1 : n < 2048 ? 2 : (length_of(n) + 3) / 5; }
 

@@ -35,6 +35,7 @@ class Recipe {
         depth_(depth),
         linear_(rules.linear, rules.parts, rules.most_order) {
     last_.assignment = channels - 1;
+    last_.depth_code = usual_depth_code(depth);
   }
 
   // One frame, of the samples that follow ([channel][time]; so many are left). Writes the frame to
@@ -113,18 +114,21 @@ class Recipe {
   }
 
   void header(Header& h, uint64_t left) {
-    const bool same = known_ && h.variable == last_.variable && h.block == last_.block &&
-                      h.size_code == last_.size_code && h.rate_code == last_.rate_code && h.rate == last_.rate &&
-                      h.depth_code == last_.depth_code;
+    const bool alike = h.variable == last_.variable && h.rate_code == last_.rate_code && h.rate == last_.rate &&
+                       h.depth_code == last_.depth_code;
     const int assignment = h.assignment;
     const uint64_t number_known = h.number;
-    if (flag(same, same_)) {
+    if (flag(alike && h.block == last_.block && h.size_code == last_.size_code, same_)) {
       if (!known_) h = last_;
+    } else if (flag(alike && h.block == left && h.size_code == usual_size_code(h.block), rest_)) {
+      if (!known_) {
+        h = last_;
+        h.block = static_cast<uint32_t>(std::min<uint64_t>(left, 65536));
+        h.size_code = usual_size_code(h.block);
+      }
     } else {
       h.variable = flag(h.variable, variable_);
-      const bool rest = flag(h.block == left, rest_);
-      if (!known_ && rest) h.block = static_cast<uint32_t>(std::min<uint64_t>(left, 65536));
-      if (!rest) h.block = static_cast<uint32_t>(number(h.block - 1, block_) + 1);
+      h.block = static_cast<uint32_t>(number(h.block - 1, block_) + 1);
       require(h.block > 0 && h.block <= 65536);
       if (flag(h.size_code == usual_size_code(h.block), usual_)) {
         h.size_code = usual_size_code(h.block);
