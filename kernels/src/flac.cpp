@@ -99,18 +99,26 @@ Rules find_rules(const Source& source, const Rules& seen) {
   if (seen.most_order == 0) return best;
   const Rules plain = best;
   exact = false;
-  const auto attempt_linear = [&](LinearRule linear, int parts, int order) {
-    if (exact || order < seen.most_order) return;
+  const auto attempt_linear = [&](int linear, int parts, int order) {
+    if (exact) return;
     Rules rules = plain;
-    rules.linear = linear;
+    rules.linear = static_cast<LinearRule>(linear);
     rules.parts = parts;
     rules.most_order = order;
     attempt(rules);
   };
-  for (const int parts : {1, 3, 2}) attempt_linear(kLibflac14, parts, seen.most_order);
+  // The writer may try larger orders than it takes: libFLAC's levels try up to 8 or 12.
+  std::vector<int> orders{seen.most_order};
+  for (const int usual : {8, 12}) {
+    if (usual > seen.most_order) orders.push_back(usual);
+  }
+  attempt_linear(kLibflac14, 1, seen.most_order);
+  for (const int parts : {3, 2}) {
+    for (const int order : orders) attempt_linear(kLibflac14, parts, order);
+  }
   attempt_linear(kFfmpegLinear, 1, seen.most_order);
   for (const int kind : {0, int{kFine}, kFine | kInOrder, int{kInOrder}}) {
-    for (const int order : {seen.most_order, 8, 12}) attempt_linear(static_cast<LinearRule>(kLibflac13 + kind), 1, order);
+    for (const int order : orders) attempt_linear(kLibflac13 + kind, 1, order);
   }
   return best;
 }

@@ -384,6 +384,19 @@ def test_claims_take_no_memory() -> None:
     assert sounds.take_apart(data + one * 1000, 1 << 20) is None
 
 
+KEPT = sorted((Path(__file__).parent / "sounds").glob("*.flac"))
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: str(path.stem))
+def test_kept_recipes(path: Path) -> None:
+    """The recipe of a file is the same everywhere, and rebuilds it for ever."""
+    data, recipe = path.read_bytes(), path.with_suffix(".recipe").read_bytes()
+    sound = intact(data)
+    assert sounds.rebuild(base.FLAC, recipe, sound.samples) == data
+    assert sound.recipe == recipe
+    assert short(sound, data)
+
+
 FOLDER = os.environ.get("LMC_TEST_AUDIO", "")
 FILES = sorted(Path(FOLDER).rglob("*.flac")) if FOLDER else []
 
