@@ -16,9 +16,9 @@ import pytest
 from numpy.typing import NDArray
 
 from lmc.codecs import sounds
-from lmc.codecs.sounds import Geometry, Sound, base
+from lmc.codecs.sounds import Geometry, Sound, base, flac
 from lmc.errors import Corrupt
-from lmc.kernels import _native
+from lmc.kernels import _native, reference_flac
 
 MOST = 1 << 22
 Array = NDArray[Any]
@@ -395,6 +395,31 @@ def test_kept_recipes(path: Path) -> None:
     assert sounds.rebuild(base.FLAC, recipe, sound.samples) == data
     assert sound.recipe == recipe
     assert short(sound, data)
+
+
+def frames_of(data: bytes) -> tuple[bytes, bytes, Array, int]:
+    """Frames, their recipe, samples and bits of a file."""
+    start = list(flac._blocks(data, 0))[-1][2]
+    info = flac.Info(data[8:42])
+    found = _native.flac_read(data, start, info.channels, info.bits, MOST)
+    assert found is not None
+    return data[start : start + found[2]], found[1], found[0], info.bits
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: str(path.stem))
+def test_the_reference_rebuilds_kept_files(path: Path) -> None:
+    frames, recipe, samples, bits = frames_of(path.read_bytes())
+    assert reference_flac.Frames(recipe, samples, bits).all() == frames
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("bits", [8, 16, 24])
+def test_the_reference_rebuilds_odd_files(bits: int, channels: int) -> None:
+    samples = tones(1200, channels, bits, bits)
+    samples[:, 700:900] = 3
+    data = metadata(samples, bits) + odd_frames(samples, bits, random.Random(bits), True)
+    frames, recipe, found, _ = frames_of(data)
+    assert reference_flac.Frames(recipe, found, bits).all() == frames
 
 
 FOLDER = os.environ.get("LMC_TEST_AUDIO", "")
