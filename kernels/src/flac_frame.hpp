@@ -58,7 +58,7 @@ inline int signal_bits(int bits, int assignment, int channel) {
 }
 
 // Bits that a frame may take: no writer comes near it.
-inline size_t most_bits(const Header& h) { return static_cast<size_t>(h.channels()) * (size_t{64} * h.block + 4096); }
+inline size_t most_bits(const Header& h) { return static_cast<size_t>(h.channels()) * (size_t{64} * h.block + 1024); }
 
 // ---- prediction ----------------------------------------------------------------------------------
 
