@@ -50,6 +50,7 @@ class Recipe {
     for (int c = 0; c < channels_; ++c) subframe(f, c, out, most);
     if (out) {
       out->align();
+      require(8 * (out->size() - start) <= most_bits(h));
       out->write(crc16(out->bytes().data() + start, out->size() - start), 16);
     }
     last_ = h;
