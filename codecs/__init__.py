@@ -6,10 +6,11 @@ Codecs are imported when a frame asks for them, so that importing lmc stays chea
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from typing import cast
 
-from lmc.codecs.base import MOST_PICTURE, Codec, Frame, Plan, Report, Settings
+from lmc.codecs.base import MOST_WHOLE, Codec, Frame, Plan, Report, Settings
 from lmc.errors import Unsupported
 
 # method number: (its name for people, the module that codes it)
@@ -24,6 +25,7 @@ BY_NUMBER = {
     7: ("primed-strong", "text"),
     8: ("image", "image"),
     9: ("jpeg", "jpeg"),
+    10: ("audio", "audio"),
 }
 
 
@@ -41,6 +43,10 @@ PICTURES = (
     b"MM\0*",
 )
 """How the image files begin that are taken apart as a whole."""
+SOUNDS = re.compile(
+    rb"(RIFF|RIFX|RF64|BW64)....WAVE|riff\x2e\x91\xcf\x11|FORM....AIF[FC]|\.snd|fLaC|ID3", re.DOTALL
+)
+"""How the audio files begin that are."""
 
 
 def plan(settings: Settings) -> Plan:
@@ -61,15 +67,17 @@ def encode_frame(data: bytes, settings: Settings, report: Report | None = None) 
     return frame
 
 
-def picture_of(
+def whole_of(
     data: bytes, settings: Settings, report: Report | None = None, *, plain: bool = False
 ) -> Frame | None:
-    """A frame of a whole image file, or None: it is none, or its pixels are not worth it.
+    """A frame of a whole image or audio file, or None: it is none, or is not worth it.
 
     plain: the file was made by `pixels_of`.
     """
     frame = None
-    if is_picture(data, settings) and data.startswith(PICTURES):
+    if settings.level > 0 and settings.codec in ("auto", "audio") and SOUNDS.match(data):
+        frame = import_module("lmc.codecs.audio").encode(data, settings, report)
+    elif is_whole(data, settings) and data.startswith(PICTURES):
         if data.startswith(JPEG):
             frame = import_module("lmc.codecs.jpeg").encode(data, settings.threads, report)
         else:
@@ -79,20 +87,25 @@ def picture_of(
 
 def pixels_of(data: bytes) -> bytes | None:
     """A PNG of the pixels of an image file, or None: see `pictures.pixels_of`."""
-    return cast("bytes | None", import_module("lmc.codecs.pictures").pixels_of(data, MOST_PICTURE))
+    return cast("bytes | None", import_module("lmc.codecs.pictures").pixels_of(data, MOST_WHOLE))
 
 
-def is_picture(prefix: bytes, settings: Settings) -> bool:
-    """Whether content that begins so should be tried as a whole image file."""
-    wanted = settings.codec in ("auto", "image") and settings.level > 0
+def is_whole(prefix: bytes, settings: Settings) -> bool:
+    """Whether content that begins so should be tried as a whole image or audio file."""
+    if settings.level == 0:
+        return False
+    if settings.codec in ("auto", "audio") and SOUNDS.match(prefix):
+        return True
+    wanted = settings.codec in ("auto", "image")
     return wanted and (settings.pixels or prefix.startswith(PICTURES))
 
 
 def needs(method: int, params: bytes, size: int) -> int:
     """Bytes that decoding a frame takes beside payload and content, where its parameters claim more
     than those two show. Raises Corrupt."""
-    if method in BY_NUMBER and BY_NUMBER[method][1] == "image":
-        return cast(int, import_module("lmc.codecs.image").needs(params, size))
+    name = BY_NUMBER.get(method, ("", ""))[1]
+    if name in ("image", "audio"):
+        return cast(int, import_module(f"lmc.codecs.{name}").needs(params, size))
     return 0
 
 

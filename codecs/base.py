@@ -21,8 +21,8 @@ LEVELS = range(10)
 DEFAULT_LEVEL = 6
 MIN_FRAME_SIZE = 1 << 16  # below it the promise on expansion would not hold (FORMAT.md, 6)
 MAX_FRAME_SIZE = 1 << 30
-CODECS = ("auto", "raw", "bytes", "text", "image")
-MOST_PICTURE = 1 << 28  # bytes of an image file that is taken apart as a whole
+CODECS = ("auto", "raw", "bytes", "text", "image", "audio")
+MOST_WHOLE = 1 << 28  # bytes of an image or audio file that is taken apart as a whole
 FRAME_SIZE = 1 << 24
 # One core codes a frame of byte models, so smaller frames are faster, and a little larger.
 BYTES_FRAME_SIZES = {1: 1 << 22, 2: 1 << 23}
@@ -36,8 +36,8 @@ class Settings:
     level's own. threads: 0 for as many as there are cores. frame_size: bytes of content in
     each frame but the last; 0, for the level's own, is replaced by it.
     codec: "auto" looks at the content; "raw" stores it; "bytes" never uses a network; "text" never
-    looks whether the content is text; "image" takes image files apart, and is else like
-    "bytes". pixels: of image files, keep the pixels but not the file. Raises Usage where a value
+    looks whether the content is text; "image" takes image files apart, "audio" audio files,
+    and both are else like "bytes". pixels: of image files, keep the pixels but not the file. Raises Usage where a value
     is out of range.
     """
 

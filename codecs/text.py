@@ -236,7 +236,7 @@ def network_memory(model: Model, layout: Layout, size: int) -> int:
 
 
 def _wants_network(settings: Settings) -> bool:
-    if settings.codec in ("bytes", "image"):
+    if settings.codec in ("bytes", "image", "audio"):
         return False
     return settings.level in EFFORTS or settings.model is not None
 

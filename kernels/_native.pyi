@@ -304,3 +304,27 @@ def flac_read(
 def flac_write(
     recipe: bytes, samples: NDArray[np.int32], bits: int
 ) -> tuple[bytes, NDArray[np.uint32], NDArray[np.uint32]]: ...
+
+# ---- sounds (bind_sound.cpp) ----
+
+def sound_encode(
+    samples: NDArray[np.int32],
+    ranges: Sequence[tuple[int, int]],
+    effort: int,
+    fade: int,
+    weighted: bool,
+    progress: Callable[[int], object] | None = None,
+    variant: str = "",
+) -> bytes: ...
+def sound_decode(
+    payload: bytes,
+    length: int,
+    ranges: Sequence[tuple[int, int]],
+    effort: int,
+    fade: int,
+    weighted: bool,
+    progress: Callable[[int], object] | None = None,
+    variant: str = "",
+) -> NDArray[np.int32]: ...
+def sound_bytes(channels: int) -> int: ...
+def sound_variants() -> list[str]: ...

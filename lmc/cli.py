@@ -575,6 +575,8 @@ def _print_list(results: list[dict[str, Any]], options: Options) -> None:
             if frame["picture"]:
                 bits = frame["sub_pixel_bits"]
                 print(f"  picture: {frame['picture']}, {bits:.3f} bits a sub-pixel")
+            if frame["sound"]:
+                print(f"  sound: {frame['sound']}, {frame['sample_bits']:.3f} bits a sample")
         for member in members if options.verbose else ():
             print(
                 f"  member: {member['form']}, format {member['version']}, "

@@ -23,7 +23,7 @@ class FrameInfo:
     """One frame. check: the checksum of its content, XXH64.
 
     picture: of an image file, its geometry and the way that its pixels are coded, else None;
-    sub_pixel_bits: coded bits for each of its samples.
+    sub_pixel_bits: coded bits for each of its samples. sound, sample_bits: the same of an audio file.
     """
 
     method: str
@@ -33,6 +33,8 @@ class FrameInfo:
     check: int
     picture: str | None = None
     sub_pixel_bits: float | None = None
+    sound: str | None = None
+    sample_bits: float | None = None
 
 
 @dataclass(slots=True)
@@ -126,7 +128,7 @@ def inspect(file: BinaryIO) -> Info:
                     frame.size,
                     frame.payload_size,
                     frame.check,
-                    *_picture(frame),
+                    **_facts(frame),
                 )
             )
             member.size += frame.size
@@ -155,14 +157,22 @@ def _member(part: MemberStart) -> MemberInfo:
     )
 
 
-def _picture(frame: Description) -> tuple[str | None, float | None]:
-    """The last two fields of a frame's FrameInfo."""
-    if codecs.BY_NUMBER.get(frame.method, ("", ""))[1] != "image":
-        return None, None
-    from lmc.codecs import image  # not for text
+def _facts(frame: Description) -> dict[str, Any]:
+    """The last fields of a frame's FrameInfo, where it is an image or a sound."""
+    codec = codecs.BY_NUMBER.get(frame.method, ("", ""))[1]
+    bits = 8 * frame.payload_size
+    # Modules that are not needed for text.
+    if codec == "image":
+        from lmc.codecs import image
 
-    samples = image.sub_pixels(frame.params)
-    return image.describe(frame.params), 8 * frame.payload_size / samples
+        samples = image.sub_pixels(frame.params)
+        return {"picture": image.describe(frame.params), "sub_pixel_bits": bits / samples}
+    if codec == "audio":
+        from lmc.codecs import audio
+
+        samples = audio.samples_of(frame.params)
+        return {"sound": audio.describe(frame.params), "sample_bits": bits / samples}
+    return {}
 
 
 def _model_name(identity: bytes | None) -> str | None:

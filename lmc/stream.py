@@ -15,7 +15,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lmc import codecs
-from lmc.codecs.base import DEFAULT_LEVEL, MOST_PICTURE, Frame, Plan, Report, Settings
+from lmc.codecs.base import DEFAULT_LEVEL, MOST_WHOLE, Frame, Plan, Report, Settings
 from lmc.container import (
     DEFAULT_MEMORY_LIMIT,
     Description,
@@ -43,7 +43,7 @@ PIECE = 1 << 20
 """Bytes that are read from a stream at a time."""
 
 ENOUGH = 16
-"""Bytes that tell an image file by its beginning."""
+"""Bytes that tell an image or audio file by its beginning."""
 
 Bytes = bytes | bytearray | memoryview
 
@@ -149,7 +149,7 @@ class Compressor:
         self._pending = bytearray()
         self._index = bytearray()  # empty until the member is known to be long
         self._flushed = False
-        self._picture: bool | None = None  # whether this may be an image file; not known yet
+        self._whole: bool | None = None  # whether this may be a whole image or audio file; not known yet
 
     def compress(self, data: Bytes) -> bytes:
         """Take content; return what can be written so far, often nothing."""
@@ -157,14 +157,14 @@ class Compressor:
             raise ValueError("the compressor has been flushed")
         rest = memoryview(data).cast("B")
         have = len(self._pending) + len(rest)
-        if self._picture is None and have >= ENOUGH:
+        if self._whole is None and have >= ENOUGH:
             begin = bytes(self._pending) + rest[:ENOUGH]
-            self._picture = codecs.is_picture(begin, self._settings)
-        # An image file is one frame, whatever its size.
-        if have < ENOUGH or (self._picture and have <= MOST_PICTURE):
+            self._whole = codecs.is_whole(begin, self._settings)
+        # An image or audio file is one frame, whatever its size.
+        if have < ENOUGH or (self._whole and have <= MOST_WHOLE):
             self._pending += rest
             return b""
-        self._picture = False
+        self._whole = False
         return self._cut(rest)
 
     def _cut(self, rest: memoryview) -> bytes:
@@ -193,10 +193,10 @@ class Compressor:
         if not self._pending and not self._index:
             return write_header(Header(False, 0))
         out = []
-        if self._picture is not False and not self._index:
-            picture = self._whole_picture()
-            if picture is not None:
-                return picture
+        if self._whole is not False and not self._index:
+            whole = self._whole_file()
+            if whole is not None:
+                return whole
             out.append(self._cut(memoryview(b"")))
         jobs = self._jobs()
         if len(jobs) == 1 and not self._index:
@@ -208,16 +208,16 @@ class Compressor:
             out += self._finished()
         return b"".join([*out, *self._finished(drain=True), write_end(bytes(self._index))])
 
-    def _whole_picture(self) -> bytes | None:
+    def _whole_file(self) -> bytes | None:
         content = bytes(self._pending)
         report = self._meter.part(len(content), len(content))
         plain = codecs.pixels_of(content) if self._settings.pixels else None
         if plain is not None:
-            frame = codecs.picture_of(plain, self._settings, plain=True)
+            frame = codecs.whole_of(plain, self._settings, plain=True)
             if frame is not None and len(frame.payload) < len(content):
                 report(len(content))
                 return _short(frame, _describe(frame, plain))
-        frame = codecs.picture_of(content, self._settings, report)
+        frame = codecs.whole_of(content, self._settings, report)
         if frame is None or len(frame.params) + len(frame.payload) >= len(content):
             report(0)
             return None

@@ -28,6 +28,7 @@ class Format(Protocol):
 
 # format number: the module that knows it. The numbers are on the wire, and only ever appended to.
 FORMATS: dict[int, Format] = {base.WAVE: wave, base.AIFF: aiff, base.AU: au, base.FLAC: flac}
+NAMES = {base.WAVE: "WAV", base.AIFF: "AIFF", base.AU: "AU", base.FLAC: "FLAC"}
 MAGICS: tuple[tuple[bytes, Format], ...] = tuple(
     (magic, module)
     for module, magics in (

@@ -14,4 +14,5 @@ PYBIND11_MODULE(_native, m) {
   bind_exjpeg(m);
   bind_photo(m);
   bind_flac(m);
+  bind_sound(m);
 }

@@ -28,6 +28,7 @@ def test_wire_ids_are_only_ever_appended_to() -> None:
         7: ("primed-strong", "text"),
         8: ("image", "image"),
         9: ("jpeg", "jpeg"),
+        10: ("audio", "audio"),
     }
 
 

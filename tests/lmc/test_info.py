@@ -47,6 +47,8 @@ def test_a_long_member() -> None:
         "check": f"{content_check(bytes(5)):016x}",
         "picture": None,
         "sub_pixel_bits": None,
+        "sound": None,
+        "sample_bits": None,
     }
     assert parsed["methods"] == {"stored": len(content)}
 

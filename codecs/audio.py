@@ -1,0 +1,382 @@
+"""The codec for audio files: samples by a model of samples, the rest as a recipe, the file again.
+
+A frame is a whole file, taken apart by `codecs.sounds` and put together again bit for bit. What all
+samples lack is taken off before they are coded: channels that say nothing new, values that never
+occur. FORMAT.md, section 5.10, has the layout; kernels/src/sound.hpp codes the samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmc.codecs import sounds, text
+from lmc.codecs.base import Frame, Report, Settings
+from lmc.codecs.image import _share, _side_by_side
+from lmc.codecs.pictures.base import Reader, Writer
+from lmc.codecs.sounds.base import Samples
+from lmc.errors import Corrupt
+from lmc.kernels import _native
+
+METHOD = 10
+MOST_SAMPLES = 1 << 28
+MOST_CHANNELS = 16
+RECIPE = text.PRIMED + text.STRONG  # the byte models that code a recipe
+
+WEIGHTED, SWAPPED, LEVELS = 1, 8, 16  # flags of the way; bits 1 and 2 are the fade
+DEPTH = 24  # bits that the model takes; of what has more, the rest is coded apart
+FADES = 4
+EFFORTS = {1: 0, 2: 0, 3: 0, 4: 1, 5: 1, 6: 1, 7: 2, 8: 2, 9: 2}
+
+# Segments are worked on side by side, and each learns anew: two cost about 0.2 %.
+SEGMENT_SAMPLES = 1 << 20
+MAX_SEGMENTS = 32
+# Of each channel this many samples are coded in several ways, to see which is best.
+TRIAL = 1 << 15
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The parameters of a frame. format: of the file, see sounds. way: flags of how samples are
+    coded. fine: lowest bits of each sample that are coded apart. length: of each channel."""
+
+    format: int
+    way: int
+    effort: int
+    segments: int
+    channels: int
+    bits: int
+    fine: int
+    rate: int
+    length: int
+
+    def to_params(self) -> bytes:
+        out = Writer()
+        network = 0  # a place for networks that foretell samples
+        out.raw(bytes([self.format, self.way, self.effort, network, self.segments - 1]))
+        out.raw(bytes([self.channels, self.bits, self.fine]))
+        out.number(self.rate)
+        out.number(self.length)
+        return out.done()
+
+    @classmethod
+    def from_params(cls, params: bytes) -> Layout:
+        """Raises Corrupt on parameters that no encoder writes."""
+        reader = Reader(params)
+        format, way, effort, network, segments, channels, bits, fine = reader.raw(8)
+        rate, length = reader.number(), reader.number()
+        reader.end()
+        layout = cls(format, way, effort, segments + 1, channels, bits, fine, rate, length)
+        right = (
+            format in sounds.FORMATS
+            and network == 0
+            and way < 32
+            and effort in EFFORTS.values()
+            and 1 <= channels <= MOST_CHANNELS
+            and 1 <= bits <= 32
+            and fine <= max(0, bits - DEPTH)
+            and rate < 1 << 32
+            and 1 <= length <= MOST_SAMPLES // channels
+            and layout.segments <= min(MAX_SEGMENTS, length)
+            and (not way & SWAPPED or channels == 2)
+        )
+        if not right:
+            raise Corrupt("the layout of an audio frame is out of range")
+        return layout
+
+
+Ranges = list[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How the model is to code samples."""
+
+    effort: int
+    fade: int
+    weighted: bool
+
+    def encode(self, samples: Samples, ranges: Ranges, report: Report | None = None) -> bytes:
+        whole = np.ascontiguousarray(samples)
+        return _native.sound_encode(whole, ranges, self.effort, self.fade, self.weighted, report)
+
+    def decode(self, payload: bytes, length: int, ranges: Ranges, report: Report) -> Samples:
+        return _native.sound_decode(
+            payload, length, ranges, self.effort, self.fade, self.weighted, report
+        )
+
+
+def encode(data: bytes, settings: Settings, report: Report | None = None) -> Frame | None:
+    """A frame of an audio file; None if it is none that can be rebuilt, or gets no smaller."""
+    sound = sounds.take_apart(data, MOST_SAMPLES)
+    if sound is None or sound.kind != "integer" or len(sound.samples) > MOST_CHANNELS:
+        return None
+    channels, length = sound.samples.shape
+    tell = _share(report, len(data), sound.samples.size)
+    out = Writer()
+    out.number(len(sound.recipe))
+    out.blob(text.encode_bytes(sound.recipe, RECIPE).payload)
+
+    samples = sound.samples
+    fine = max(0, _depth(samples) - DEPTH)
+    if fine:
+        low = (samples & np.int32((1 << fine) - 1)).astype(np.uint8)
+        out.blob(text.encode_bytes(low.tobytes(), RECIPE).payload)
+        samples = samples >> np.int32(fine)
+    values = _sparse(samples)
+    if values is not None:
+        out.number(len(values))
+        out.number(_folded(int(values[0])))
+        steps = Writer()
+        for step in np.diff(values).tolist():
+            steps.number(step - 1)
+        plain = steps.done()
+        out.number(len(plain))
+        out.blob(text.encode_bytes(plain, RECIPE).payload)
+        zero = int(np.searchsorted(values, 0))
+        samples = (np.searchsorted(values, samples) - zero).astype(np.int32)
+
+    # The channels that the model has to code: neither constant nor copies.
+    kept: list[int] = []
+    ranges: Ranges = []
+    for c in range(channels):
+        low_, high = int(samples[c].min()), int(samples[c].max())
+        copied = next((k for k in kept if np.array_equal(samples[c], samples[k])), None)
+        if copied is not None:
+            out.number(2 + copied)
+            continue
+        out.number(int(low_ != high))
+        out.number(_folded(low_))
+        if low_ != high:
+            out.number(high - low_ - 1)
+            kept.append(c)
+            ranges.append((low_, high))
+    active = samples[kept]
+
+    effort = EFFORTS[max(1, settings.level)]
+    manner, swapped = Manner(effort, 0, True), False
+    segments = 1
+    if kept:
+        manner, swapped = _manner(active, ranges, effort)
+        if swapped:
+            active, ranges = active[::-1], ranges[::-1]
+        segments = max(1, min(MAX_SEGMENTS, active.size // SEGMENT_SAMPLES))
+
+        def encode_segment(cut: slice, tell: Report) -> bytes:
+            return manner.encode(active[:, cut], ranges, tell)
+
+        parts = _side_by_side(encode_segment, _cuts(length, segments), settings.threads, tell)
+        for part in parts[:-1]:
+            out.blob(part)
+        out.raw(parts[-1])
+    payload = out.done()
+    if len(payload) + 32 >= len(data):
+        return None
+    way = manner.fade << 1 | WEIGHTED * manner.weighted | SWAPPED * swapped
+    way |= LEVELS * (values is not None)
+    layout = Layout(
+        *(sound.format, way, effort, segments, channels, sound.bits, fine, sound.rate, length)
+    )
+    params = layout.to_params()
+    return Frame(METHOD, params, payload, None, needs(params, len(data)))
+
+
+def decode_frame(
+    method: int,
+    params: bytes,
+    payload: bytes,
+    size: int,
+    model: object | None,
+    threads: int,
+    report: Report | None = None,
+) -> bytes:
+    """The file of `size` bytes. Raises Corrupt."""
+    layout = Layout.from_params(params)
+    channels, length = layout.channels, layout.length
+    reader = Reader(payload)
+    recipe = _bytes(reader, reader.number(size + (1 << 16)), threads)
+    low = None
+    if layout.fine:
+        coded = _bytes(reader, channels * length, threads)
+        low = np.frombuffer(coded, np.uint8).reshape(channels, length)
+    values = _values(reader, threads) if layout.way & LEVELS else None
+    sources, constants, ranges = _channels(reader, channels)
+    kept = [c for c in range(channels) if sources[c] == c]
+    samples = np.zeros((channels, length), np.int32)
+    if kept:
+        order = kept[::-1] if layout.way & SWAPPED and len(kept) == 2 else kept
+        tell = _share(report, size, len(kept) * length)
+        try:
+            active = _decode_segments(layout, reader, [ranges[c] for c in order], threads, tell)
+        except (_native.Damaged, ValueError) as error:
+            raise Corrupt(f"a sound is damaged: {error}") from error
+        for c, row in zip(order, active, strict=True):
+            samples[c] = row
+    else:
+        reader.end()
+    for c in range(channels):
+        if c in constants:
+            samples[c] = constants[c]
+        elif sources[c] != c:
+            samples[c] = samples[sources[c]]
+    if values is not None:
+        zero = int(np.searchsorted(values, 0))
+        at = samples.astype(np.int64) + zero
+        if at.min() < 0 or at.max() >= len(values):
+            raise Corrupt("a sound has a sample that is not in its list of values")
+        samples = values[at]
+    if low is not None:
+        if int(low.max()) >> layout.fine:
+            raise Corrupt("a sound has fine bits that are out of range")
+        samples = samples << np.int32(layout.fine) | low
+    return sounds.rebuild(layout.format, recipe, np.ascontiguousarray(samples, np.int32))
+
+
+def needs(params: bytes, size: int) -> int:
+    """Bytes that decoding a frame takes at most, beside payload and content. Raises Corrupt."""
+    layout = Layout.from_params(params)
+    samples = layout.channels * layout.length
+    memory = 24 * samples + 4 * size + _native.mixer_bytes(text.STRONG, max(size, samples))
+    together = min(layout.segments, 8)
+    return memory + together * _native.sound_bytes(layout.channels) + (16 << 20)
+
+
+def describe(params: bytes) -> str:
+    """What a frame's parameters say to people."""
+    layout = Layout.from_params(params)
+    seconds = layout.length / layout.rate if layout.rate else 0
+    name = sounds.NAMES[layout.format]
+    return (
+        f"{name}, {layout.rate} Hz, {layout.channels} x {layout.bits} bit, {seconds:.1f} s"
+        f"{', levels' if layout.way & LEVELS else ''}"
+    )
+
+
+def samples_of(params: bytes) -> int:
+    """How many samples a frame has, of all channels."""
+    layout = Layout.from_params(params)
+    return layout.channels * layout.length
+
+
+# ---- parts ---------------------------------------------------------------------------------------
+
+
+def _bytes(reader: Reader, size: int, threads: int) -> bytes:
+    """What `text.encode_bytes` made of `size` bytes."""
+    coded = reader.blob()
+    return text.decode_frame(RECIPE, b"", coded, size, None, threads) if size else b""
+
+
+def _folded(value: int) -> int:
+    return 2 * value if value >= 0 else -2 * value - 1
+
+
+def _unfolded(value: int) -> int:
+    return value >> 1 if value % 2 == 0 else -(value >> 1) - 1
+
+
+def _depth(samples: Samples) -> int:
+    """Bits of the largest sample, with its sign."""
+    return max(int(samples.max()), ~int(samples.min())).bit_length() + 1
+
+
+def _cuts(length: int, segments: int) -> list[slice]:
+    return [
+        slice(length * i // segments, length * (i + 1) // segments) for i in range(segments)
+    ]
+
+
+def _sparse(samples: Samples) -> NDArray[np.int32] | None:
+    """All values that occur, rising, where many fewer do than such samples would have; else None."""
+    low, high = int(samples.min()), int(samples.max())
+    if high - low >= 1 << DEPTH or samples.size < 256:
+        return None
+    counts = np.bincount((samples - np.int32(low)).reshape(-1))
+    # How many there would be, if neighbouring values were as frequent as each other.
+    sums = np.concatenate([[0], np.cumsum(counts)])
+    places = np.arange(len(counts))
+    first, last = np.maximum(places - 32, 0), np.minimum(places + 33, len(counts))
+    rates = (sums[last] - sums[first]) / (last - first)
+    usual = float((1 - np.exp(-rates)).sum())
+    found = np.flatnonzero(counts)
+    if len(found) >= 0.8 * usual or len(found) < 2:
+        return None
+    return (found + low).astype(np.int32)
+
+
+def _values(reader: Reader, threads: int) -> NDArray[np.int32]:
+    """The list that `_sparse` made."""
+    count, first = reader.number(1 << DEPTH), _unfolded(reader.number(1 << 33))
+    steps = Reader(_bytes(reader, reader.number(4 * (1 << DEPTH)), threads))
+    values = [first]
+    for _ in range(count - 1):
+        values.append(values[-1] + 1 + steps.number(1 << DEPTH))
+    steps.end()
+    if count == 0 or values[0] < -(1 << (DEPTH - 1)) or values[-1] >= 1 << (DEPTH - 1):
+        raise Corrupt("the list of a sound's values is out of range")
+    return np.array(values, np.int32)
+
+
+def _channels(
+    reader: Reader, channels: int
+) -> tuple[list[int], dict[int, int], dict[int, tuple[int, int]]]:
+    """Where each channel comes from; the value of those that have one; the range of the others."""
+    sources: list[int] = []
+    constants: dict[int, int] = {}
+    ranges: dict[int, tuple[int, int]] = {}
+    for c in range(channels):
+        kind = reader.number(1 + channels)
+        if kind >= 2:
+            if kind - 2 not in ranges:
+                raise Corrupt("a channel of a sound copies one that is not there")
+            sources.append(kind - 2)
+            continue
+        low = _unfolded(reader.number(1 << DEPTH))
+        high = low + reader.number(1 << DEPTH) + 1 if kind else low
+        if low < -(1 << (DEPTH - 1)) or high >= 1 << (DEPTH - 1):
+            raise Corrupt("the range of a channel is too wide")
+        if kind:
+            ranges[c] = low, high
+        else:
+            constants[c] = low
+        sources.append(c if kind else -1)
+    return sources, constants, ranges
+
+
+def _manner(samples: Samples, ranges: Ranges, effort: int) -> tuple[Manner, bool]:
+    """The best way for a piece of the samples, and whether the second channel comes first."""
+    length = samples.shape[1]
+    start = max(0, length - TRIAL) // 2
+    piece = samples[:, start : start + TRIAL]
+
+    def cost(manner: Manner, swapped: bool) -> int:
+        step = -1 if swapped else 1
+        return len(manner.encode(piece[::step], ranges[::step]))
+
+    quick = 0
+    best, least = Manner(quick, 0, True), cost(Manner(quick, 0, True), False)
+    for manner in (Manner(quick, 1, False), Manner(quick, 2, False), Manner(quick, 2, True)):
+        now = cost(manner, False)
+        if now < least:
+            best, least = manner, now
+    swapped = len(samples) == 2 and cost(best, True) < least
+    return Manner(effort, best.fade, best.weighted), swapped
+
+
+def _decode_segments(
+    layout: Layout, reader: Reader, ranges: Ranges, threads: int, tell: Report
+) -> Samples:
+    manner = Manner(layout.effort, layout.way >> 1 & 3, bool(layout.way & WEIGHTED))
+    cuts = _cuts(layout.length, layout.segments)
+    payloads = [reader.blob() for _ in cuts[:-1]]
+    payloads.append(reader.rest())
+
+    def decode_segment(work: tuple[slice, bytes], tell: Report) -> Samples:
+        cut, payload = work
+        return manner.decode(payload, cut.stop - cut.start, ranges, tell)
+
+    works: list[Any] = list(zip(cuts, payloads, strict=True))
+    return np.concatenate(_side_by_side(decode_segment, works, threads, tell), axis=1)

@@ -1,0 +1,53 @@
+#include "sound.hpp"
+
+#include <cstdlib>
+#include <stdexcept>
+
+#include "dispatch.hpp"
+
+namespace lmc::sound {
+
+const Variant& variant_scalar();
+#if defined(__x86_64__)
+const Variant& variant_avx2();
+const Variant& variant_avx512();
+#endif
+
+namespace {
+
+std::vector<const Variant*> variants() {
+  std::vector<const Variant*> all{&variant_scalar()};
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2")) all.push_back(&variant_avx2());
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl"))
+    all.push_back(&variant_avx512());
+#endif
+  return all;
+}
+
+}  // namespace
+
+std::vector<std::string> variant_names() {
+  std::vector<std::string> names;
+  for (const Variant* v : variants()) names.push_back(v->name);
+  return names;
+}
+
+const Variant& variant_by_name(const std::string& name) {
+  const char* forced = std::getenv("LMC_KERNELS");
+  const std::string wanted = !name.empty() ? name : forced != nullptr ? forced : "";
+  const auto all = variants();
+  for (const Variant* v : all)
+    if (v->name == wanted) return *v;
+  if (!name.empty()) throw std::invalid_argument("no such variant here: " + name);
+  // A name that belongs to the network's kernels (amx, avx512vnni, neon, neondot) asks for the best here.
+  return *all.back();
+}
+
+size_t segment_bytes(const Shape& shape) {
+  // Of each channel: its maps and mixer, the least squares of six sets, the filters.
+  return static_cast<size_t>(shape.channels) * (size_t{8} << 20) + (size_t{1} << 20);
+}
+
+}  // namespace lmc::sound

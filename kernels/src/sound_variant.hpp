@@ -1,0 +1,24 @@
+// What every sound_*.cpp defines behind its own loops: the segment's code, compiled for an instruction set.
+
+inline int64_t clamp64(int64_t v, int64_t low, int64_t high) { return v < low ? low : v > high ? high : v; }
+inline int32_t clamp32(int64_t v, int32_t low, int32_t high) { return static_cast<int32_t>(clamp64(v, low, high)); }
+
+#include "sound_squares.hpp"
+#include "sound_filters.hpp"
+#include "sound_segment.hpp"
+
+std::vector<uint8_t> encode(const Shape& shape, const int32_t* const* samples, const Progress& progress) {
+  RangeEncoder coder;
+  Encoding to{coder};
+  int32_t* known[kChannels];  // written with what they hold
+  for (int c = 0; c < shape.channels; ++c) known[c] = const_cast<int32_t*>(samples[c]);
+  Segment(shape).code(to, known, progress);
+  return std::move(coder).bytes();
+}
+
+bool decode(const Shape& shape, const uint8_t* payload, size_t size, int32_t* const* samples, const Progress& progress) {
+  RangeDecoder coder(payload, size);
+  Decoding from{coder};
+  Segment(shape).code(from, samples, progress);
+  return !coder.damaged();
+}
