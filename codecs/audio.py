@@ -28,7 +28,7 @@ RECIPE = text.PRIMED + text.STRONG  # the byte models that code a recipe
 
 WEIGHTED, SWAPPED, LEVELS = 1, 8, 16  # flags of the way; bits 1 and 2 are the fade
 DEPTH = 24  # bits that the model takes; of what has more, the rest is coded apart
-FADES = 4
+MOST_RATE = 1 << 21
 EFFORTS = {1: 0, 2: 0, 3: 0, 4: 1, 5: 1, 6: 1, 7: 2, 8: 2, 9: 2}
 
 # Segments are worked on side by side, and each learns anew: two cost about 0.2 %.
@@ -41,7 +41,8 @@ TRIAL = 1 << 15
 @dataclass(frozen=True, slots=True)
 class Layout:
     """The parameters of a frame. format: of the file, see sounds. way: flags of how samples are
-    coded. fine: lowest bits of each sample that are coded apart. length: of each channel."""
+    coded. fine: lowest bits of each sample that are coded apart. rate: samples a second, 0 if there
+    is no room for it. length: of each channel."""
 
     format: int
     way: int
@@ -55,8 +56,8 @@ class Layout:
 
     def to_params(self) -> bytes:
         out = Writer()
-        network = 0  # a place for networks that foretell samples
-        out.raw(bytes([self.format, self.way, self.effort, network, self.segments - 1]))
+        # The high half of the effort is a place for networks that foretell samples.
+        out.raw(bytes([self.format, self.way, self.effort, self.segments - 1]))
         out.raw(bytes([self.channels, self.bits, self.fine]))
         out.number(self.rate)
         out.number(self.length)
@@ -66,19 +67,18 @@ class Layout:
     def from_params(cls, params: bytes) -> Layout:
         """Raises Corrupt on parameters that no encoder writes."""
         reader = Reader(params)
-        format, way, effort, network, segments, channels, bits, fine = reader.raw(8)
+        format, way, effort, segments, channels, bits, fine = reader.raw(7)
         rate, length = reader.number(), reader.number()
         reader.end()
         layout = cls(format, way, effort, segments + 1, channels, bits, fine, rate, length)
         right = (
             format in sounds.FORMATS
-            and network == 0
             and way < 32
             and effort in EFFORTS.values()
             and 1 <= channels <= MOST_CHANNELS
             and 1 <= bits <= 32
             and fine <= max(0, bits - DEPTH)
-            and rate < 1 << 32
+            and rate < MOST_RATE
             and 1 <= length <= MOST_SAMPLES // channels
             and layout.segments <= min(MAX_SEGMENTS, length)
             and (not way & SWAPPED or channels == 2)
@@ -126,27 +126,22 @@ def encode(data: bytes, settings: Settings, report: Report | None = None) -> Fra
         low = (samples & np.int32((1 << fine) - 1)).astype(np.uint8)
         out.blob(text.encode_bytes(low.tobytes(), RECIPE).payload)
         samples = samples >> np.int32(fine)
-    values = _sparse(samples)
+    first = [
+        next(k for k in range(c + 1) if np.array_equal(samples[c], samples[k]))
+        for c in range(channels)
+    ]
+    values = _sparse(samples[sorted(set(first))])
     if values is not None:
-        out.number(len(values))
-        out.number(_folded(int(values[0])))
-        steps = Writer()
-        for step in np.diff(values).tolist():
-            steps.number(step - 1)
-        plain = steps.done()
-        out.number(len(plain))
-        out.blob(text.encode_bytes(plain, RECIPE).payload)
-        zero = int(np.searchsorted(values, 0))
-        samples = (np.searchsorted(values, samples) - zero).astype(np.int32)
+        out.raw(_table(values))
+        samples = _places(samples, values)
 
     # The channels that the model has to code: neither constant nor copies.
     kept: list[int] = []
     ranges: Ranges = []
     for c in range(channels):
         low_, high = int(samples[c].min()), int(samples[c].max())
-        copied = next((k for k in kept if np.array_equal(samples[c], samples[k])), None)
-        if copied is not None:
-            out.number(2 + copied)
+        if first[c] in kept:
+            out.number(2 + first[c])
             continue
         out.number(int(low_ != high))
         out.number(_folded(low_))
@@ -177,8 +172,9 @@ def encode(data: bytes, settings: Settings, report: Report | None = None) -> Fra
         return None
     way = manner.fade << 1 | WEIGHTED * manner.weighted | SWAPPED * swapped
     way |= LEVELS * (values is not None)
+    rate = sound.rate if sound.rate < MOST_RATE else 0
     layout = Layout(
-        *(sound.format, way, effort, segments, channels, sound.bits, fine, sound.rate, length)
+        *(sound.format, way, effort, segments, channels, sound.bits, fine, rate, length)
     )
     params = layout.to_params()
     return Frame(METHOD, params, payload, None, needs(params, len(data)))
@@ -284,13 +280,11 @@ def _depth(samples: Samples) -> int:
 
 
 def _cuts(length: int, segments: int) -> list[slice]:
-    return [
-        slice(length * i // segments, length * (i + 1) // segments) for i in range(segments)
-    ]
+    return [slice(length * i // segments, length * (i + 1) // segments) for i in range(segments)]
 
 
 def _sparse(samples: Samples) -> NDArray[np.int32] | None:
-    """All values that occur, rising, where many fewer do than such samples would have; else None."""
+    """All values that occur, rising, where their places are worth coding instead of them; else None."""
     low, high = int(samples.min()), int(samples.max())
     if high - low >= 1 << DEPTH or samples.size < 256:
         return None
@@ -304,7 +298,42 @@ def _sparse(samples: Samples) -> NDArray[np.int32] | None:
     found = np.flatnonzero(counts)
     if len(found) >= 0.8 * usual or len(found) < 2:
         return None
-    return (found + low).astype(np.int32)
+    values = (found + low).astype(np.int32)
+    # Where samples are few, too, or repeat each other, it may look so and not be: a piece decides.
+    piece = _middle(samples[:1])
+    saved = _quick(piece) - _quick(_places(piece, values))
+    return values if saved * samples.size // piece.size > len(_table(values)) else None
+
+
+def _places(samples: Samples, values: NDArray[np.int32]) -> Samples:
+    """Where samples stand in the list of values, 0 for the first one that is not negative."""
+    zero = int(np.searchsorted(values, 0))
+    return (np.searchsorted(values, samples) - zero).astype(np.int32)
+
+
+def _table(values: NDArray[np.int32]) -> bytes:
+    """The list of values, coded."""
+    out, steps = Writer(), Writer()
+    for step in np.diff(values).tolist():
+        steps.number(step - 1)
+    plain = steps.done()
+    out.number(len(values))
+    out.number(_folded(int(values[0])))
+    out.number(len(plain))
+    out.blob(text.encode_bytes(plain, RECIPE).payload)
+    return out.done()
+
+
+def _middle(samples: Samples) -> Samples:
+    """The piece that is coded in several ways."""
+    start = max(0, samples.shape[1] - TRIAL) // 2
+    return samples[:, start : start + TRIAL]
+
+
+def _quick(samples: Samples) -> int:
+    """Bytes of a channel, coded fast."""
+    low, high = int(samples.min()), int(samples.max())
+    return len(Manner(0, 0, True).encode(samples, [(low, high)])) if low < high else 0
 
 
 def _values(reader: Reader, threads: int) -> NDArray[np.int32]:
@@ -348,17 +377,15 @@ def _channels(
 
 def _manner(samples: Samples, ranges: Ranges, effort: int) -> tuple[Manner, bool]:
     """The best way for a piece of the samples, and whether the second channel comes first."""
-    length = samples.shape[1]
-    start = max(0, length - TRIAL) // 2
-    piece = samples[:, start : start + TRIAL]
+    piece = _middle(samples)
 
     def cost(manner: Manner, swapped: bool) -> int:
         step = -1 if swapped else 1
         return len(manner.encode(piece[::step], ranges[::step]))
 
-    quick = 0
-    best, least = Manner(quick, 0, True), cost(Manner(quick, 0, True), False)
-    for manner in (Manner(quick, 1, False), Manner(quick, 2, False), Manner(quick, 2, True)):
+    best = Manner(0, 0, True)
+    least = cost(best, False)
+    for manner in (Manner(0, 1, False), Manner(0, 2, False), Manner(0, 2, True)):
         now = cost(manner, False)
         if now < least:
             best, least = manner, now

@@ -11,6 +11,7 @@
     python corpora/figures.py jpeg FOLDER…            JPEG files by the JPEG codec, on one core
     python corpora/figures.py images [--level L] FOLDER…  bits per sample beside optipng, cwebp and
                                                       libjxl (--help; pip install imagecodecs)
+    python corpora/figures.py audio [--level L] FOLDER…   WAV and FLAC files beside flac and wavpack
     python corpora/figures.py llama GGUF FILE BYTES   tokens a second and core beside llama.cpp's
                                                       (pip install llama-cpp-python)
 
@@ -34,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import images
+import sounds
 from machine import machine
 
 import lmc
@@ -406,6 +408,8 @@ def main(arguments: list[str]) -> None:
             jpegs(folders)
         case ["images", *options]:
             images.main(options)
+        case ["audio", *options]:
+            sounds.main(options)
         case ["llama", gguf, path, count]:
             llama(gguf, path, int(count))
         case _:

@@ -338,9 +338,7 @@ class Channel:
         middle = parts[0].centre
         best = max(self.logs)
         falls = [best - log for log in self.logs]
-        shares = [
-            1 if f > 11 * 4096 else power(65536, -(f * 64 // LN2), 1, 65536) for f in falls
-        ]
+        shares = [1 if f > 11 * 4096 else power(65536, -(f * 64 // LN2), 1, 65536) for f in falls]
         total = sum(shares)
         offsets = sum(w * (p.centre - middle) for w, p in zip(shares, parts, strict=True))
         centre = middle + quotient(offsets, total)
