@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lmc.codecs import sounds, text
 from lmc.codecs.base import Frame, Report, Settings
-from lmc.codecs.image import _share, _side_by_side
+from lmc.codecs.image import Tell, _share, _side_by_side
 from lmc.codecs.pictures.base import Reader, Writer
 from lmc.codecs.sounds.base import Samples
 from lmc.errors import Corrupt
@@ -284,7 +284,7 @@ def _cuts(length: int, segments: int) -> list[slice]:
 
 
 def _sparse(samples: Samples) -> NDArray[np.int32] | None:
-    """All values that occur, rising, where their places are worth coding instead of them; else None."""
+    """All values that occur, rising, where their places are worth coding instead; else None."""
     low, high = int(samples.min()), int(samples.max())
     if high - low >= 1 << DEPTH or samples.size < 256:
         return None
@@ -394,7 +394,7 @@ def _manner(samples: Samples, ranges: Ranges, effort: int) -> tuple[Manner, bool
 
 
 def _decode_segments(
-    layout: Layout, reader: Reader, ranges: Ranges, threads: int, tell: Report
+    layout: Layout, reader: Reader, ranges: Ranges, threads: int, tell: Tell
 ) -> Samples:
     manner = Manner(layout.effort, layout.way >> 1 & 3, bool(layout.way & WEIGHTED))
     cuts = _cuts(layout.length, layout.segments)

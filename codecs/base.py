@@ -37,8 +37,8 @@ class Settings:
     each frame but the last; 0, for the level's own, is replaced by it.
     codec: "auto" looks at the content; "raw" stores it; "bytes" never uses a network; "text" never
     looks whether the content is text; "image" takes image files apart, "audio" audio files,
-    and both are else like "bytes". pixels: of image files, keep the pixels but not the file. Raises Usage where a value
-    is out of range.
+    and both are else like "bytes". pixels: of image files, keep the pixels but not the file.
+    Raises Usage where a value is out of range.
     """
 
     level: int = DEFAULT_LEVEL

@@ -29,7 +29,7 @@ TOOLS = {
 
 
 def by_tool(command: list[str], source: Path) -> int:
-    target = source.with_suffix(".coded")
+    target = source.with_suffix(".wv")
     target.unlink(missing_ok=True)
     words = {"IN": str(source), "OUT": str(target)}
     subprocess.run([words.get(w, w) for w in command], check=True, capture_output=True)

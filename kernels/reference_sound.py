@@ -423,8 +423,8 @@ class Channel:
                 path = 2 * path + bit
             depth += 1
         self.logs = [
-            (log * 15 >> 4) + log24(max(0, h - l) + 4)
-            for log, l, h in zip(self.logs, part_low, part_high, strict=True)
+            (log * 15 >> 4) + log24(max(0, right - left) + 4)
+            for log, left, right in zip(self.logs, part_low, part_high, strict=True)
         ]
         return low
 

@@ -23,7 +23,7 @@ class FrameInfo:
     """One frame. check: the checksum of its content, XXH64.
 
     picture: of an image file, its geometry and the way that its pixels are coded, else None;
-    sub_pixel_bits: coded bits for each of its samples. sound, sample_bits: the same of an audio file.
+    sub_pixel_bits: coded bits for each of its samples. sound, sample_bits: the same of audio.
     """
 
     method: str

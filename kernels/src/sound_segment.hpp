@@ -65,7 +65,7 @@ inline int32_t log64(const mixer::Tables& t, uint64_t v) {
 inline int64_t power(int64_t base, int32_t e, int64_t low, int64_t high) {
   const int whole = e >> 6;
   const int64_t v = (base * photo::power2(e & 63)) >> 8;  // 8 bits behind the point
-  const int64_t moved = whole >= 0 ? v << (whole < 30 ? whole : 30) : v >> (whole > -40 ? -whole : 40);
+  const int64_t moved = whole >= 0 ? v << (whole < 40 ? whole : 40) : v >> (whole > -40 ? -whole : 40);
   return clamp64(moved >> 8, low, high);
 }
 

@@ -29,7 +29,8 @@ def tones(count: int, channels: int, bits: int = 16) -> Array:
     t, c = np.arange(count), np.arange(channels)[:, None]
     clean = np.sin(t * (0.03 + 0.001 * c)) * 0.5 + np.sin(t * 0.21) * 0.2
     noisy = clean + rng.normal(0, 0.002, (channels, count))
-    return np.round(noisy * (1 << (bits - 1))).astype(np.int64)
+    scaled: Array = np.round(noisy * (1 << (bits - 1))).astype(np.int64)
+    return scaled
 
 
 def make_wav(samples: Array, bits: int = 16, rate: int = 44100) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmc import compress
-from lmc.codecs import image, jpeg, photocd, text
+from lmc.codecs import audio, image, jpeg, photocd, text
 from lmc.codecs.base import Frame, Settings
 from lmc.container import (
     FRAME,
@@ -123,6 +123,47 @@ def of_image(content: bytes, way: int, level: int = 6) -> bytes:
     made = image.encode(content, Settings(level=level, threads=1))
     assert made is not None
     assert image.Layout.from_params(made.params).way == way
+    return coded(made, content)
+
+
+def beats(channels: int, length: int, bits: int = 16) -> NDArray[np.int64]:
+    """Samples (channels, time) that swing and fade, a little rough: the same for ever."""
+    c, t = np.ogrid[:channels, :length]
+    saw = (t * (97 + c) % 2048 - 1024) * (length - t % (length // 2)) // length
+    rough = (t * 7919 ^ (c + 3) * t * t * 104729) >> 5 & 31
+    low = rough * 6151 & (1 << max(0, bits - 16)) - 1
+    out: NDArray[np.int64] = (saw * 5 + rough << max(0, bits - 16)) + low
+    return out
+
+
+def wav(samples: NDArray[np.int64], bits: int = 16) -> bytes:
+    channels, width = len(samples), bits // 8
+    parts = samples.T.reshape(-1).astype("<i8").view(np.uint8).reshape(-1, 8)[:, :width]
+    body = parts.tobytes()
+    form = struct.pack(
+        "<HHIIHH", 1, channels, 44100, 44100 * channels * width, channels * width, bits
+    )
+    size = 36 + len(body)
+    return (
+        struct.pack("<4sI8sI", b"RIFF", size, b"WAVEfmt ", 16)
+        + form
+        + b"data"
+        + (struct.pack("<I", len(body)) + body)
+    )
+
+
+def copies() -> bytes:
+    one = beats(1, 600)
+    return wav(np.concatenate([one * 0 - 7, one, one, one * 0]))
+
+
+def flac(name: str) -> bytes:
+    return (HERE.parent / "codecs" / "sounds" / f"{name}.flac").read_bytes()
+
+
+def of_sound(content: bytes, level: int = 6) -> bytes:
+    made = audio.encode(content, Settings(level=level, threads=1))
+    assert made is not None
     return coded(made, content)
 
 
@@ -387,6 +428,20 @@ def cases() -> list[tuple[str, str, str, bytes]]:
                 ("alpha", "photo and alpha, an interlaced PNG", png("alpha"), image.PHOTO, 6),
                 ("photocd", "photocd, a PNM", disc(), image.DISC, 6),
                 ("jpeg-origin", "ex-jpeg, a grey PNG", png("ex-jpeg"), image.EXJPEG, 6),
+            )
+        ),
+        *(
+            (f"good-audio-{name}", good(data), f"method 10: {why}", of_sound(data, level))
+            for name, why, data, level in (
+                ("stereo", "a WAV of two channels", wav(beats(2, 900)), 6),
+                ("fast", "the same, effort 0", wav(beats(2, 900)), 1),
+                ("best", "the same, effort 2", wav(beats(2, 900)), 9),
+                ("deep", "24 bits, one channel", wav(beats(1, 900, 24), 24), 6),
+                ("fine", "32 bits, of which 8 are coded apart", wav(beats(1, 400, 32) * 9, 32), 6),
+                ("levels", "values that never occur", wav(beats(1, 4000) // 40 * 21), 6),
+                ("copies", "channels that are equal or constant", copies(), 6),
+                ("silence", "all channels are constant", wav(np.zeros((2, 900), np.int64)), 6),
+                ("flac", "a FLAC file", flac("libflac-1.4.2"), 6),
             )
         ),
     ]
