@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from lmc.codecs import sounds, text
 from lmc.codecs.base import Frame, Report, Settings
-from lmc.codecs.image import Tell, _share, _side_by_side
-from lmc.codecs.pictures.base import Reader, Writer
+from lmc.codecs.recipe import Reader, Writer
+from lmc.codecs.side_by_side import Tell, cuts_of, share, side_by_side
 from lmc.codecs.sounds.base import Samples
 from lmc.errors import Corrupt
 from lmc.kernels import _native
@@ -24,7 +24,6 @@ from lmc.kernels import _native
 METHOD = 10
 MOST_SAMPLES = 1 << 28
 MOST_CHANNELS = 16
-RECIPE = text.PRIMED + text.STRONG  # the byte models that code a recipe
 
 WEIGHTED, SWAPPED, LEVELS = 1, 8, 16  # flags of the way; bits 1 and 2 are the fade
 DEPTH = 24  # bits that the model takes; of what has more, the rest is coded apart
@@ -115,16 +114,16 @@ def encode(data: bytes, settings: Settings, report: Report | None = None) -> Fra
     if sound is None or sound.kind != "integer" or len(sound.samples) > MOST_CHANNELS:
         return None
     channels, length = sound.samples.shape
-    tell = _share(report, len(data), sound.samples.size)
+    tell = share(report, len(data), sound.samples.size)
     out = Writer()
     out.number(len(sound.recipe))
-    out.blob(text.encode_bytes(sound.recipe, RECIPE).payload)
+    out.blob(text.encode_aside(sound.recipe))
 
     samples = sound.samples
     fine = max(0, _depth(samples) - DEPTH)
     if fine:
         low = (samples & np.int32((1 << fine) - 1)).astype(np.uint8)
-        out.blob(text.encode_bytes(low.tobytes(), RECIPE).payload)
+        out.blob(text.encode_aside(low.tobytes()))
         samples = samples >> np.int32(fine)
     first = [
         next(k for k in range(c + 1) if np.array_equal(samples[c], samples[k]))
@@ -163,7 +162,7 @@ def encode(data: bytes, settings: Settings, report: Report | None = None) -> Fra
         def encode_segment(cut: slice, tell: Report) -> bytes:
             return manner.encode(active[:, cut], ranges, tell)
 
-        parts = _side_by_side(encode_segment, _cuts(length, segments), settings.threads, tell)
+        parts = side_by_side(encode_segment, cuts_of(length, segments), settings.threads, tell)
         for part in parts[:-1]:
             out.blob(part)
         out.raw(parts[-1])
@@ -193,10 +192,11 @@ def decode_frame(
     layout = Layout.from_params(params)
     channels, length = layout.channels, layout.length
     reader = Reader(payload)
-    recipe = _bytes(reader, reader.number(size + (1 << 16)), threads)
+    recipe_size = reader.number(size + (1 << 16))
+    recipe = text.decode_aside(reader.blob(), recipe_size, threads)
     low = None
     if layout.fine:
-        coded = _bytes(reader, channels * length, threads)
+        coded = text.decode_aside(reader.blob(), channels * length, threads)
         low = np.frombuffer(coded, np.uint8).reshape(channels, length)
     values = _values(reader, threads) if layout.way & LEVELS else None
     sources, constants, ranges = _channels(reader, channels)
@@ -204,7 +204,7 @@ def decode_frame(
     samples = np.zeros((channels, length), np.int32)
     if kept:
         order = kept[::-1] if layout.way & SWAPPED and len(kept) == 2 else kept
-        tell = _share(report, size, len(kept) * length)
+        tell = share(report, size, len(kept) * length)
         try:
             active = _decode_segments(layout, reader, [ranges[c] for c in order], threads, tell)
         except (_native.Damaged, ValueError) as error:
@@ -260,12 +260,6 @@ def samples_of(params: bytes) -> int:
 # ---- parts ---------------------------------------------------------------------------------------
 
 
-def _bytes(reader: Reader, size: int, threads: int) -> bytes:
-    """What `text.encode_bytes` made of `size` bytes."""
-    coded = reader.blob()
-    return text.decode_frame(RECIPE, b"", coded, size, None, threads) if size else b""
-
-
 def _folded(value: int) -> int:
     return 2 * value if value >= 0 else -2 * value - 1
 
@@ -277,10 +271,6 @@ def _unfolded(value: int) -> int:
 def _depth(samples: Samples) -> int:
     """Bits of the largest sample, with its sign."""
     return max(int(samples.max()), ~int(samples.min())).bit_length() + 1
-
-
-def _cuts(length: int, segments: int) -> list[slice]:
-    return [slice(length * i // segments, length * (i + 1) // segments) for i in range(segments)]
 
 
 def _sparse(samples: Samples) -> NDArray[np.int32] | None:
@@ -320,7 +310,7 @@ def _table(values: NDArray[np.int32]) -> bytes:
     out.number(len(values))
     out.number(_folded(int(values[0])))
     out.number(len(plain))
-    out.blob(text.encode_bytes(plain, RECIPE).payload)
+    out.blob(text.encode_aside(plain))
     return out.done()
 
 
@@ -339,7 +329,8 @@ def _quick(samples: Samples) -> int:
 def _values(reader: Reader, threads: int) -> NDArray[np.int32]:
     """The list that `_sparse` made."""
     count, first = reader.number(1 << DEPTH), _unfolded(reader.number(1 << 33))
-    steps = Reader(_bytes(reader, reader.number(4 * (1 << DEPTH)), threads))
+    size = reader.number(4 * (1 << DEPTH))
+    steps = Reader(text.decode_aside(reader.blob(), size, threads))
     values = [first]
     for _ in range(count - 1):
         values.append(values[-1] + 1 + steps.number(1 << DEPTH))
@@ -397,7 +388,7 @@ def _decode_segments(
     layout: Layout, reader: Reader, ranges: Ranges, threads: int, tell: Tell
 ) -> Samples:
     manner = Manner(layout.effort, layout.way >> 1 & 3, bool(layout.way & WEIGHTED))
-    cuts = _cuts(layout.length, layout.segments)
+    cuts = cuts_of(layout.length, layout.segments)
     payloads = [reader.blob() for _ in cuts[:-1]]
     payloads.append(reader.rest())
 
@@ -406,4 +397,4 @@ def _decode_segments(
         return manner.decode(payload, cut.stop - cut.start, ranges, tell)
 
     works: list[Any] = list(zip(cuts, payloads, strict=True))
-    return np.concatenate(_side_by_side(decode_segment, works, threads, tell), axis=1)
+    return np.concatenate(side_by_side(decode_segment, works, threads, tell), axis=1)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lmc.codecs import jpeg, strays
 from lmc.codecs.base import Report
-from lmc.codecs.pictures.base import Reader, Writer
+from lmc.codecs.recipe import Reader, Writer
 from lmc.errors import Corrupt
 from lmc.kernels import _native
 

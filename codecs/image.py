@@ -11,21 +11,21 @@ pixels go one of several ways, whichever is smallest; FORMAT.md, section 5.4, ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmc.codecs import exjpeg, graphic, photocd, pictures, strays, text
 from lmc.codecs.base import Frame, Report, Settings
-from lmc.codecs.pictures.base import Picture, Reader, Writer
+from lmc.codecs.pictures.base import Picture
+from lmc.codecs.recipe import Reader, Writer
+from lmc.codecs.side_by_side import Tell, cuts_of, share, side_by_side
 from lmc.errors import Corrupt
 from lmc.kernels import _native
 from lmc.models import photo
-from lmc.pipeline import Pipeline, cores
 
 METHOD = 8
 DRAWN, PHOTO, DISC, EXJPEG = 1, 2, 3, 4
@@ -34,7 +34,6 @@ WELL = {DISC: 8.0, EXJPEG: 1.0}
 """Ways of an origin, and below how many bits a sample no other way is tried."""
 PLAIN = 0x80  # beside the number of the file format
 MOST_PIXELS = 1 << 28
-RECIPE = text.PRIMED + text.STRONG  # the byte models that code a recipe
 
 # A picture with this share (in 100) of pixels that equal a neighbour is drawn, one with less than
 # the second a photo; between them both ways are tried.
@@ -118,8 +117,8 @@ def encode(
     if picture is None:
         return None
     drawn, networks = effort_of(settings.level)
-    tell = _share(report, len(data), picture.samples.size)
-    recipe = text.encode_bytes(picture.recipe, RECIPE).payload if picture.recipe else b""
+    tell = share(report, len(data), picture.samples.size)
+    recipe = text.encode_aside(picture.recipe)
     candidates: list[Coded] = []
     for way in _ways(picture):
         coded = _encode_pixels(picture, way, drawn, networks, settings.threads, tell)
@@ -158,11 +157,8 @@ def decode_frame(
     layout = Layout.from_params(params)
     reader = Reader(payload)
     recipe_size = reader.number(size + (1 << 16))
-    coded = reader.blob()
-    recipe = b""
-    if recipe_size:
-        recipe = text.decode_frame(RECIPE, b"", coded, recipe_size, None, threads)
-    tell = _share(report, size, layout.width * layout.height * layout.channels)
+    recipe = text.decode_aside(reader.blob(), recipe_size, threads)
+    tell = share(report, size, layout.width * layout.height * layout.channels)
     try:
         samples = _decode_pixels(layout, reader, threads, tell)
     except _native.Damaged as error:
@@ -207,11 +203,8 @@ def sub_pixels(params: bytes) -> int:
 
 # ---- the ways of the pixels ----------------------------------------------------------------------
 
-Work = TypeVar("Work")
-Result = TypeVar("Result")
 Coded = tuple[Layout, list[bytes], int]
 """parts, and bytes of memory that decoding takes where the layout does not tell."""
-Tell = Callable[[int], None]
 
 
 def _ways(picture: Picture) -> Iterator[int]:
@@ -319,21 +312,17 @@ def _strips(height: int, width: int) -> int:
     return 1 << max(0, most.bit_length() - 1)
 
 
-def _cuts(height: int, strips: int) -> list[slice]:
-    return [slice(height * i // strips, height * (i + 1) // strips) for i in range(strips)]
-
-
 def _encode_strips(
     samples: NDArray[Any], depth: int, strips: int, networks: int, threads: int, tell: Tell
 ) -> list[bytes]:
     whole = np.ascontiguousarray(samples, np.uint16)
     nets = photo.networks(networks)
-    cuts = _cuts(len(whole), min(strips, len(whole)))
+    cuts = cuts_of(len(whole), min(strips, len(whole)))
 
     def encode_strip(cut: slice, tell: Report) -> bytes:
         return _native.photo_encode(nets, whole[cut], depth, tell)
 
-    return _side_by_side(encode_strip, cuts, threads, tell)
+    return side_by_side(encode_strip, cuts, threads, tell)
 
 
 def _decode_strips(
@@ -346,7 +335,7 @@ def _decode_strips(
     tell: Tell,
     last: bool,
 ) -> NDArray[np.uint16]:
-    cuts = _cuts(shape[0], min(layout.strips, shape[0]))
+    cuts = cuts_of(shape[0], min(layout.strips, shape[0]))
     payloads = [reader.blob() for _ in cuts[:-1]]
     payloads.append(reader.rest() if last else reader.blob())
 
@@ -355,41 +344,5 @@ def _decode_strips(
         rows = cut.stop - cut.start
         return _native.photo_decode(networks, payload, rows, shape[1], shape[2], depth, tell)
 
-    parts = _side_by_side(decode_strip, list(zip(cuts, payloads, strict=True)), threads, tell)
+    parts = side_by_side(decode_strip, list(zip(cuts, payloads, strict=True)), threads, tell)
     return np.concatenate(parts)
-
-
-def _side_by_side(
-    do: Callable[[Work, Report], Result], works: list[Work], threads: int, tell: Tell
-) -> list[Result]:
-    """The results of all works, done by as many threads as asked for; tell hears their sum."""
-    done = [0] * len(works)
-
-    def reporter(i: int) -> Report:
-        def hear(count: int) -> None:
-            done[i] = count
-            tell(sum(done))
-
-        return hear
-
-    jobs: Pipeline[Result] = Pipeline(min(cores(threads), len(works)))
-    for i, work in enumerate(works):
-        jobs.put(partial(do, work, reporter(i)))
-    results = []
-    while (result := jobs.get(drain=True)) is not None:
-        results.append(result)
-    return results
-
-
-def _share(report: Report | None, size: int, samples: int) -> Tell:
-    """Report samples as bytes of the file; a way that is tried second counts no more."""
-    most = 0
-
-    def tell(done: int) -> None:
-        nonlocal most
-        now = min(size - 1, size * done // (samples + 1))
-        if report is not None and now > most:
-            most = now
-            report(now)
-
-    return tell

@@ -11,12 +11,11 @@ from itertools import pairwise
 
 from lmc.codecs import JPEG, text
 from lmc.codecs.base import Frame, Report
-from lmc.codecs.pictures.base import Reader, Writer
+from lmc.codecs.recipe import Reader, Writer
 from lmc.errors import Corrupt
 from lmc.kernels import _native
 
 METHOD = 9
-HEADERS = text.PRIMED + text.STRONG  # the byte models that code what lies outside of the scans
 
 # Bands are coded side by side, and each learns anew: two cost a file of 4 MB 0.3 % more than one.
 BAND_BYTES = 2 << 20
@@ -57,7 +56,7 @@ def encode(data: bytes, threads: int = 0, report: Report | None = None) -> Frame
         return None
     outside, coded, memory = parts
     tables, outside = _without_tables(outside)
-    headers = text.encode_bytes(outside, HEADERS)
+    headers = text.encode_bytes(outside, text.ASIDE)
     out = Writer()
     for number in (tables, len(outside), len(headers.payload), *map(len, coded[:-1])):
         out.number(number)
@@ -85,7 +84,7 @@ def decode_frame(
     if not 0 < outside_size <= size:
         raise Corrupt("the parts of a JPEG frame do not fit into it")
     headers, *coded = [*(reader.raw(part) for part in sizes), reader.rest()]
-    outside = text.decode_frame(HEADERS, b"", headers, outside_size, None, threads)
+    outside = text.decode_aside(headers, outside_size, threads)
     outside = _with_tables(tables, outside)
     try:
         return _native.jpeg_decode(outside, coded, size, threads, report)

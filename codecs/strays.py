@@ -15,15 +15,12 @@ from lmc.codecs import graphic, text
 from lmc.errors import Corrupt
 from lmc.kernels import _native
 
-MOVED = text.PRIMED + text.STRONG  # the byte models that code what to add
-
 
 def encode(stray: NDArray[np.uint8], moved: NDArray[np.uint8], effort: int) -> tuple[bytes, bytes]:
     """The map, a drawn image of 1 bit with this effort, and what to add, empty if n is 0."""
     # Channel after channel: neighbours are alike.
     content = np.ascontiguousarray(moved.T).tobytes()
-    coded = text.encode_bytes(content, MOVED).payload if content else b""
-    return graphic.encode(stray[..., None], 1, effort), coded
+    return graphic.encode(stray[..., None], 1, effort), text.encode_aside(content)
 
 
 def decode(
@@ -33,7 +30,7 @@ def decode(
     stray = graphic.decode(map, (*shape, 1), 1, effort)[..., 0]
     count = int(np.count_nonzero(stray))
     size = channels * count
-    content = text.decode_frame(MOVED, b"", coded, size, None, threads) if size else b""
+    content = text.decode_aside(coded, size, threads)
     return stray, np.frombuffer(content, np.uint8).reshape(channels, count).T
 
 

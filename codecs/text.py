@@ -181,6 +181,20 @@ def encode_bytes(data: bytes, method: int, report: Report | None = None) -> Fram
     return Frame(method, b"", payload, None, _native.mixer_bytes(profile, len(data)))
 
 
+ASIDE = PRIMED + STRONG
+"""The method of bytes that a frame of another codec holds beside its samples."""
+
+
+def encode_aside(content: bytes) -> bytes:
+    """Bytes that another codec's frame holds: empty for none."""
+    return encode_bytes(content, ASIDE).payload
+
+
+def decode_aside(coded: bytes, size: int, threads: int) -> bytes:
+    """The `size` bytes that `encode_aside` coded. Raises Corrupt."""
+    return decode_frame(ASIDE, b"", coded, size, None, threads) if size else b""
+
+
 def _begin(method: int) -> tuple[int, bytes]:
     """The profile of a method of byte models, and what it begins from."""
     return (method, b"") if method <= STRONG else (method - PRIMED, start(method - PRIMED))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmc.codecs.pictures.base import Odd, Reader, Writer
+from lmc.codecs.recipe import Odd, Reader, Writer
 from lmc.errors import Corrupt
 
 __all__ = ["Geometry", "Odd", "Reader", "Samples", "Sound", "Writer"]
