@@ -149,9 +149,8 @@ class Compressor:
         self._pending = bytearray()
         self._index = bytearray()  # empty until the member is known to be long
         self._flushed = False
-        self._whole: bool | None = (
-            None  # whether this may be a whole image or audio file; not known yet
-        )
+        # Whether this may be a whole image or audio file; not known yet.
+        self._whole: bool | None = None
 
     def compress(self, data: Bytes) -> bytes:
         """Take content; return what can be written so far, often nothing."""

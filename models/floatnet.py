@@ -41,22 +41,39 @@ def from_checkpoint(checkpoint: Checkpoint) -> dict[str, Array]:
     return out
 
 
+def real(tensors: Mapping[str, Array], name: str, part: str) -> Array:
+    """What the integers NAME.PART of a model file stand for, float64: of a matrix its `scale`, of
+    a norm its `gain`."""
+    integers = tensors[f"{name}.{part}"].astype(np.float64)
+    return np.ldexp(integers, -int(tensors[f"{name}.exponent"][0]))
+
+
+def gains(tensors: Mapping[str, Array], name: str, dim: int) -> Array:
+    """The gains of a norm, split channels put together: float32 [dim]."""
+    whole = np.zeros(dim)
+    np.add.at(whole, tensors[name + ".source"], real(tensors, name, "gain"))
+    return whole.astype(np.float32)
+
+
+def head_rows(tensors: Mapping[str, Array], vocab: int) -> tuple[Array, Array]:
+    """The head's integers and what a 1 of each row stands for, in logits to base e. A tied head
+    has the embedding's integers, and scales of its own."""
+    weight = tensors.get("head.weight")
+    if weight is None:
+        weight = tensors["embed.weight"][:vocab]
+    return weight, real(tensors, "head", "scale") / LOG2E
+
+
 def from_integers(tensors: Mapping[str, Array], shape: Shape) -> dict[str, Array]:
     """The weights that the tensors of a model file stand for: split channels put together,
     the factors that the integer network wants in q and head taken out."""
 
-    def real(name: str, part: str) -> Array:
-        integers = tensors[f"{name}.{part}"].astype(np.float64)
-        return np.ldexp(integers, -int(tensors[f"{name}.exponent"][0]))
-
     def rows(name: str) -> Array:
         weight: Array = tensors[f"{name}.weight"]
-        return (weight * real(name, "scale")[:, None]).astype(np.float32)
+        return (weight * real(tensors, name, "scale")[:, None]).astype(np.float32)
 
     def gain(name: str) -> Array:
-        whole = np.zeros(shape.dim)
-        np.add.at(whole, tensors[name + ".source"], real(name, "gain"))
-        return whole.astype(np.float32)
+        return gains(tensors, name, shape.dim)
 
     out: dict[str, Array] = {"embed": rows("embed"), "final_norm": gain("final_norm")}
     vocab = len(tensors["tokens.offsets"]) - 1

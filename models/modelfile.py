@@ -154,9 +154,8 @@ class Model:
         self.tensors = tensors
         self.verify = whole
         self.lock = Lock()  # of its networks, which serve one caller at a time
-        self._drafts: list[
-            Draft | None
-        ] = []  # shared, like the networks, with what `guessing` gives
+        # Shared, like the networks, with what `guessing` gives.
+        self._drafts: list[Draft | None] = []
         self.speculation: Speculation | None = None
         self._networks: dict[int, Network] = {}
 

@@ -50,7 +50,6 @@ SUFFIX = ".draft.safetensors"
 KINDS = ("prism", "eagle2", "hass", "eagle3", "medusa")
 DTYPES = {"I8": "<i1", "F32": "<f4", "I32": "<i4"}
 LIMIT = 127  # of an int8 weight
-LOG2E = math.log2(math.e)  # the head of an integer network gives bits
 MATRICES = ("fc", "q", "k", "v", "o", "gate", "up", "down")
 
 
@@ -244,23 +243,21 @@ def runtime(draft: Draft, tensors: Mapping[str, Array], epsilon: float = 1e-5) -
     """A draft as decoders run it (kernels/src/draft_network.cpp), beside the target whose tensors
     these are. `epsilon`: of the target's final norm. Raises Corrupt where the two do not fit."""
     from lmc.kernels import _native
+    from lmc.models.floatnet import gains, head_rows, real
 
     d = draft.definition
-    embed, head = _Rows.of(tensors, "embed"), _Rows.of(tensors, "head")
-    if d.kind == "medusa" or embed.weight.shape[1] != d.dim or len(embed.weight) <= d.vocab:
+    embed = tensors["embed.weight"]
+    if d.kind == "medusa" or embed.shape[1] != d.dim or len(embed) <= d.vocab:
         raise Corrupt("the draft does not fit its target")
     given = {n: np.ascontiguousarray(t) for n, t in draft.tensors.items()}
     if not d.own_head:
-        gain = np.zeros(d.dim)
-        integers = tensors["final_norm.gain"].astype(np.float64)
-        exponent = int(tensors["final_norm.exponent"][0])
-        np.add.at(gain, tensors["final_norm.source"], np.ldexp(integers, -exponent))
-        chosen = draft.vocabulary
-        given["head.weight"] = np.ascontiguousarray(head.weight[chosen])
-        given["head.scale"], given["head.norm"] = head.scale[chosen], gain.astype(np.float32)
+        weight, scale = head_rows(tensors, d.vocab)
+        given["head.weight"] = np.ascontiguousarray(weight[draft.vocabulary])
+        given["head.scale"] = scale[draft.vocabulary].astype(np.float32)
+        given["head.norm"] = gains(tensors, "final_norm", d.dim)
     given |= {
-        "embed.weight": np.ascontiguousarray(embed.weight),
-        "embed.scale": embed.scale,
+        "embed.weight": np.ascontiguousarray(embed),
+        "embed.scale": real(tensors, "embed", "scale").astype(np.float32),
         "final_norm": given.pop("head.norm"),
         "vocabulary": np.ascontiguousarray(draft.vocabulary),
     }
@@ -269,25 +266,6 @@ def runtime(draft: Draft, tensors: Mapping[str, Array], epsilon: float = 1e-5) -
         return _native.Draft(facts, given)
     except ValueError as error:
         raise Corrupt(f"the draft cannot be used: {error}") from error
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """A matrix of a target's integers, with what a 1 of each row stands for."""
-
-    weight: Array
-    scale: Floats
-
-    @classmethod
-    def of(cls, tensors: Mapping[str, Array], name: str) -> _Rows:
-        weight = tensors.get(name + ".weight")
-        if weight is None:  # a tied head has scales of its own
-            weight = tensors["embed.weight"]
-        exponent = int(tensors[name + ".exponent"][0])
-        scale = np.ldexp(tensors[name + ".scale"].astype(np.float64), -exponent)
-        if name == "head":
-            scale = scale / LOG2E
-        return cls(weight, scale.astype(np.float32))
 
 
 # --- the reference ---

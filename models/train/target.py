@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from lmc.models.checkpoint import Checkpoint, Shape
 from lmc.models.delta import Adapted
-from lmc.models.floatnet import from_checkpoint, from_integers
+from lmc.models.floatnet import from_checkpoint, from_integers, head_rows
 from lmc.models.gguf import GgufCheckpoint
 from lmc.models.modelfile import read
-from lmc.models.quantize import LOG2E, rotate
+from lmc.models.quantize import rotate
 from lmc.models.tokenizer import TokenTable, prepare
 from lmc.models.train import network
 
@@ -146,8 +146,8 @@ def load(
     )  # fmt: skip
     weights = from_integers(t, shape)
     if a.tied:  # a head of the embedding's integers has scales of its own
-        scale = np.ldexp(t["head.scale"].astype(np.float64), -int(t["head.exponent"][0])) / LOG2E
-        weights["head"] = (t["embed.weight"][: a.vocab] * scale[:, None]).astype(np.float32)
+        weight, scale = head_rows(t, a.vocab)
+        weights["head"] = (weight * scale[:, None]).astype(np.float32)
     return Target(
         shape, weights, device, identity=model.card.identity,
         licence=model.card.licence, source=model.card.source,

@@ -13,6 +13,7 @@ from lmc.codecs.text import Layout
 from lmc.errors import Corrupt
 from lmc.kernels._native import Speculation
 from lmc.models import modelfile, prism
+from lmc.models.floatnet import LOG2E
 
 ROOT = Path(__file__).parents[2]
 Array = np.ndarray[Any, Any]
@@ -63,7 +64,7 @@ def test_equals_the_reference(changes: dict[str, Any], tmp_path: Path) -> None:
     fast = prism.runtime(draft, tensors)
     embed, head = (
         (tensors[f"{n}.weight"] * tensors[f"{n}.scale"][:, None] / by).astype(np.float32)
-        for n, by in (("embed", 1 << 20), ("head", prism.LOG2E * (1 << 20)))
+        for n, by in (("embed", 1 << 20), ("head", LOG2E * (1 << 20)))
     )
     gain = (tensors["final_norm.gain"] / (1 << 12)).astype(np.float32)
     slow = prism.Drafter(draft, embed, gain, head, 1e-5)
