@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string_view>
 #include <vector>
 
@@ -41,6 +42,11 @@ inline void tell(const py::object& callback, size_t done) {
   py::gil_scoped_acquire lock;
   if (PyErr_CheckSignals() != 0) throw py::error_already_set();
   if (!callback.is_none()) callback(done);
+}
+
+// The same as a function, which any thread may call.
+inline std::function<void(size_t)> reporting(const py::object& callback) {
+  return [&callback](size_t done) { tell(callback, done); };
 }
 
 // Tells it after each `step` of the work at least.

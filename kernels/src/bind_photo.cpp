@@ -20,11 +20,6 @@ using namespace lmc::photo;
 template <class T>
 using Array = py::array_t<T, py::array::c_style>;
 
-// Tells Python how many samples are done and lets it stop the work; from any thread.
-Progress reporting(const py::object& callback) {
-  return [&callback](size_t done) { lmc::tell(callback, done); };
-}
-
 Shape shape_of(int64_t height, int64_t width, int64_t channels, int depth) {
   if (height < 1 || width < 1 || height > 1 << 24 || width > 1 << 24 || (channels != 1 && channels != 3) || depth < 1 ||
       depth > 16 || height * width > int64_t{1} << 30)
@@ -75,7 +70,7 @@ py::bytes photo_encode(const Networks& networks, const Array<uint16_t>& samples,
   const uint16_t* data = samples.data();
   std::vector<uint8_t> out;
   {
-    const Progress report = reporting(progress);
+    const Progress report = lmc::reporting(progress);
     py::gil_scoped_release unlock;
     out = variant_by_name(variant).encode(shape, networks.data(), data, row(shape), report);
   }
@@ -93,7 +88,7 @@ Array<uint16_t> photo_decode(const Networks& networks, const py::bytes& payload,
   uint16_t* data = samples.mutable_data();
   bool right;
   {
-    const Progress report = reporting(progress);
+    const Progress report = lmc::reporting(progress);
     py::gil_scoped_release unlock;
     right = variant_by_name(variant).decode(shape, networks.data(), reinterpret_cast<const uint8_t*>(view.data()), view.size(),
                                             data, row(shape), report);

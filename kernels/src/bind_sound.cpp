@@ -18,10 +18,6 @@ namespace {
 using namespace lmc::sound;
 using Samples = py::array_t<int32_t, py::array::c_style>;
 
-Progress reporting(const py::object& callback) {
-  return [&callback](size_t done) { lmc::tell(callback, done); };
-}
-
 Shape shape_of(int64_t length, const std::vector<std::pair<int32_t, int32_t>>& ranges, int effort, int fade, bool weighted) {
   if (ranges.empty() || ranges.size() > kChannels || length < 1 || length > int64_t{1} << 40)
     throw py::value_error("samples are (channels, time), of at most 16 channels");
@@ -54,7 +50,7 @@ py::bytes sound_encode(const Samples& samples, const std::vector<std::pair<int32
   }
   std::vector<uint8_t> out;
   {
-    const Progress report = reporting(progress);
+    const Progress report = lmc::reporting(progress);
     py::gil_scoped_release unlock;
     out = variant_by_name(variant).encode(shape, rows, report);
   }
@@ -73,7 +69,7 @@ Samples sound_decode(const py::bytes& payload, int64_t length, const std::vector
   for (int c = 0; c < shape.channels; ++c) rows[c] = samples.mutable_data(c, 0);
   bool right;
   {
-    const Progress report = reporting(progress);
+    const Progress report = lmc::reporting(progress);
     py::gil_scoped_release unlock;
     right = variant_by_name(variant).decode(shape, reinterpret_cast<const uint8_t*>(view.data()), view.size(), rows, report);
   }

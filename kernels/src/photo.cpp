@@ -1,10 +1,8 @@
 #include "photo.hpp"
 
-#include <cstdlib>
 #include <stdexcept>
 
-#include "dispatch.hpp"
-#include "mixer_tables.hpp"
+#include "variants.hpp"
 
 namespace lmc::photo {
 
@@ -27,41 +25,8 @@ std::vector<const Variant*> variants() {
   return all;
 }
 
-struct Tables {
-  int32_t power[64], quantile[31];
-  Tables() {
-    // 2^(1/64) by repeated square roots, units of 2^-62; then powers.
-    using u128 = unsigned __int128;
-    const auto root = [](u128 v) {
-      u128 r = 0;
-      for (int bit = 63; bit >= 0; --bit) {
-        const u128 next = r | u128{1} << bit;
-        if (next * next <= v) r = next;
-      }
-      return r;
-    };
-    u128 step = u128{1} << 63;  // 2 in units of 2^-62
-    for (int i = 0; i < 6; ++i) step = root(step << 62);
-    u128 v = u128{1} << 62;
-    for (int32_t& p : power) {
-      p = static_cast<int32_t>((v + (u128{1} << 45)) >> 46);
-      v = v * step >> 62;
-    }
-    for (int depth = 0; depth < 5; ++depth)
-      for (int path = 0; path < 1 << depth; ++path)
-        quantile[(1 << depth) - 1 + path] =
-            mixer::stretch24(mixer::tables(), static_cast<uint32_t>(2 * path + 1) << (23 - depth));
-  }
-};
-const Tables& numbers() {
-  static const Tables instance;
-  return instance;
-}
-
 }  // namespace
 
-int32_t power2(int e) { return numbers().power[e]; }
-int32_t quantile(int depth, int path) { return numbers().quantile[(1 << depth) - 1 + path]; }
 
 Layer make_layer(int inputs, int outputs, int shift, const int8_t* weights, const int32_t* bias, const int32_t* factor) {
   if (inputs < 4 || inputs % 4 != 0 || inputs > kMostWidth || outputs < kUnit || outputs % kUnit != 0 ||
@@ -87,22 +52,8 @@ Layer make_layer(int inputs, int outputs, int shift, const int8_t* weights, cons
   return layer;
 }
 
-std::vector<std::string> variant_names() {
-  std::vector<std::string> names;
-  for (const Variant* v : variants()) names.push_back(v->name);
-  return names;
-}
-
-const Variant& variant_by_name(const std::string& name) {
-  const char* forced = std::getenv("LMC_KERNELS");
-  const std::string wanted = !name.empty() ? name : forced != nullptr ? forced : "";
-  const auto all = variants();
-  for (const Variant* v : all)
-    if (v->name == wanted) return *v;
-  if (!name.empty()) throw std::invalid_argument("no such variant here: " + name);
-  // A name that belongs to the network's kernels (amx, neon, neondot) asks for the best here.
-  return *all.back();
-}
+std::vector<std::string> variant_names() { return names_of(variants()); }
+const Variant& variant_by_name(const std::string& name) { return variant_of(variants(), name); }
 
 size_t strip_bytes(const Shape& shape) {
   const size_t height = static_cast<size_t>(shape.height) + 16, width = static_cast<size_t>(shape.width) + 16;

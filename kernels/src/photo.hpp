@@ -64,7 +64,4 @@ std::vector<std::string> variant_names();
 // Bytes that one strip takes while it is coded, at most.
 size_t strip_bytes(const Shape& shape);
 
-int32_t power2(int e);             // 2^16 2^(e / 64), 0 <= e < 64
-int32_t quantile(int depth, int path);  // of the logistic distribution at (2 path + 1) / 2^(depth + 1), 2^-12
-
 }  // namespace lmc::photo

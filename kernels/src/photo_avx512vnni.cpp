@@ -17,6 +17,7 @@
 #include "mixer_weights.hpp"
 #include "photo.hpp"
 #include "photo_planes.hpp"
+#include "quantiles.hpp"
 #include "rangecoder.hpp"
 
 #pragma GCC push_options

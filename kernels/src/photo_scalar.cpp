@@ -11,6 +11,7 @@
 #include "mixer_weights.hpp"
 #include "photo.hpp"
 #include "photo_planes.hpp"
+#include "quantiles.hpp"
 #include "rangecoder.hpp"
 
 namespace lmc::photo {

@@ -39,13 +39,6 @@ inline int octaves8(int32_t v) {
   return e * 8 + (e >= 3 ? (v >> (e - 3)) & 7 : (v << (3 - e)) & 7);
 }
 
-// 4096 ln v, v > 0.
-inline int32_t log64(const mixer::Tables& t, uint64_t v) {
-  const int shift = 63 - __builtin_clzll(v);
-  const uint64_t m = (v << (63 - shift)) & INT64_MAX;
-  return t.log_mantissa[m >> 52] + shift * mixer::kLn2;
-}
-
 // 8 times the mean of the nearest neighbours, W and N twice.
 inline int32_t around(const int32_t* e, int stride) {
   return 2 * (e[-1] + e[-stride]) + e[-stride - 1] + e[1 - stride] + e[-2] + e[-2 * stride];
@@ -123,23 +116,6 @@ struct Site {
   int32_t scale;                     // its mean error near by and a half, 1/64
   int32_t context[kMaps];
   int32_t level, west_north, earlier;
-};
-
-// Coders: what a strip gives its decisions to.
-struct Encoding {
-  RangeEncoder& coder;
-  static constexpr bool kKnown = true;
-  int operator()(int bit, uint32_t p) {
-    coder.encode(bit, p);
-    return bit;
-  }
-  bool right() const { return true; }
-};
-struct Decoding {
-  RangeDecoder& coder;
-  static constexpr bool kKnown = false;
-  int operator()(int, uint32_t p) { return coder.decode(p); }
-  bool right() const { return !coder.damaged(); }
 };
 
 constexpr size_t kTell = 1 << 14;  // samples between two reports of progress
@@ -400,7 +376,7 @@ class Channel {
       const uint64_t net_at = net.below(t_, at);
       const uint64_t up = (net_high > net_at ? net_high - net_at : 0) + net.floor();
       const uint64_t down = (net_at > net_low ? net_at - net_low : 0) + net.floor();
-      const int32_t logit = mixer::clamp_logit(log64(t_, up) - log64(t_, down));
+      const int32_t logit = mixer::clamp_logit(mixer::log64(t_, up) - mixer::log64(t_, down));
       x[0] = static_cast<int16_t>(clamp32(logit >> 4, -mixer::kNetworkLimit, mixer::kNetworkLimit));
       uint32_t plain_at[kPlain];
       for (int k = 0; k < kPlain; ++k) {

@@ -1,9 +1,6 @@
 #include "sound.hpp"
 
-#include <cstdlib>
-#include <stdexcept>
-
-#include "dispatch.hpp"
+#include "variants.hpp"
 
 namespace lmc::sound {
 
@@ -28,22 +25,8 @@ std::vector<const Variant*> variants() {
 
 }  // namespace
 
-std::vector<std::string> variant_names() {
-  std::vector<std::string> names;
-  for (const Variant* v : variants()) names.push_back(v->name);
-  return names;
-}
-
-const Variant& variant_by_name(const std::string& name) {
-  const char* forced = std::getenv("LMC_KERNELS");
-  const std::string wanted = !name.empty() ? name : forced != nullptr ? forced : "";
-  const auto all = variants();
-  for (const Variant* v : all)
-    if (v->name == wanted) return *v;
-  if (!name.empty()) throw std::invalid_argument("no such variant here: " + name);
-  // A name that belongs to the network's kernels (amx, avx512vnni, neon, neondot) asks for the best here.
-  return *all.back();
-}
+std::vector<std::string> variant_names() { return names_of(variants()); }
+const Variant& variant_by_name(const std::string& name) { return variant_of(variants(), name); }
 
 size_t segment_bytes(const Shape& shape) {
   // Of each channel: its maps and mixer, the least squares of six sets, the filters.

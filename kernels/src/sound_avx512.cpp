@@ -15,7 +15,7 @@
 #include "mixer_sse.hpp"
 #include "mixer_tables.hpp"
 #include "mixer_weights.hpp"
-#include "photo.hpp"
+#include "quantiles.hpp"
 #include "rangecoder.hpp"
 #include "sound.hpp"
 

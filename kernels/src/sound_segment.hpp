@@ -54,17 +54,10 @@ inline int octaves8(int64_t v) {
   return e * 8 + static_cast<int>(e >= 3 ? (v >> (e - 3)) & 7 : (v << (3 - e)) & 7);
 }
 
-// 4096 ln v, v > 0.
-inline int32_t log64(const mixer::Tables& t, uint64_t v) {
-  const int shift = 63 - __builtin_clzll(v);
-  const uint64_t m = (v << (63 - shift)) & INT64_MAX;
-  return t.log_mantissa[m >> 52] + shift * mixer::kLn2;
-}
-
 // base 2^(e / 64), base at most 2^16, within bounds.
 inline int64_t power(int64_t base, int32_t e, int64_t low, int64_t high) {
   const int whole = e >> 6;
-  const int64_t v = (base * photo::power2(e & 63)) >> 8;  // 8 bits behind the point
+  const int64_t v = (base * power2(e & 63)) >> 8;  // 8 bits behind the point
   const int64_t moved = whole >= 0 ? v << (whole < 40 ? whole : 40) : v >> (whole > -40 ? -whole : 40);
   return clamp64(moved >> 8, low, high);
 }
@@ -103,23 +96,6 @@ struct Learned {
   }
   SampleMixer mix;
   std::vector<mixer::ProbabilityMap> maps, last;
-};
-
-// Coders: what a segment gives its decisions to.
-struct Encoding {
-  RangeEncoder& coder;
-  static constexpr bool kKnown = true;
-  int operator()(int bit, uint32_t p) {
-    coder.encode(bit, p);
-    return bit;
-  }
-  bool right() const { return true; }
-};
-struct Decoding {
-  RangeDecoder& coder;
-  static constexpr bool kKnown = false;
-  int operator()(int, uint32_t p) { return coder.decode(p); }
-  bool right() const { return !coder.damaged(); }
 };
 
 constexpr size_t kTell = 1 << 14;  // samples between two reports of progress
@@ -332,7 +308,7 @@ class Channel {
       int64_t at;
       int node;
       if (depth < 5) {
-        at = (centre + ((scale * photo::quantile(depth, path)) >> 12) + 64) >> 6;
+        at = (centre + ((scale * quantile(depth, path)) >> 12) + 64) >> 6;
         node = (1 << depth) - 1 + path;
       } else {
         const int64_t step = clamp64((scale << (depth - 5)) >> 6, 1, 1 << 26);
@@ -368,7 +344,7 @@ class Channel {
       }
       const uint64_t up = (all_high > all_at ? all_high - all_at : 0) + total;
       const uint64_t down = (all_at > all_low ? all_at - all_low : 0) + total;
-      const int32_t logit = mixer::clamp_logit(log64(t_, up) - log64(t_, down));
+      const int32_t logit = mixer::clamp_logit(mixer::log64(t_, up) - mixer::log64(t_, down));
       x[0] = static_cast<int16_t>(clamp32(logit >> 4, -mixer::kNetworkLimit, mixer::kNetworkLimit));
       for (int k = 0; k < kMaps; ++k) {
         const uint32_t p = learned_.maps[static_cast<size_t>(k)].refine(static_cast<size_t>(node * kMapSize[k] + context[k]), logit);
