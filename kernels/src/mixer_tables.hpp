@@ -147,13 +147,6 @@ inline int32_t log24(const Tables& t, uint32_t v) {
   return t.log_mantissa[m >> 20] + shift * kLn2;
 }
 
-// ln of a positive number in units of 2^-12.
-inline int32_t log64(const Tables& t, uint64_t v) {
-  const int shift = 63 - __builtin_clzll(v);
-  const uint64_t m = (v << (63 - shift)) & INT64_MAX;
-  return t.log_mantissa[m >> 52] + shift * kLn2;
-}
-
 // Logit, in units of 2^-12, of a probability in [1, 2^24 - 1] (units of 2^-24).
 inline int32_t stretch24(const Tables& t, uint32_t p) {
   return log24(t, p) - log24(t, (uint32_t{1} << 24) - p);

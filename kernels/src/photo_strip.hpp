@@ -118,8 +118,6 @@ struct Site {
   int32_t level, west_north, earlier;
 };
 
-constexpr size_t kTell = 1 << 14;  // samples between two reports of progress
-
 // Planes that all channels of a strip look at.
 struct Surroundings {
   Surroundings(const Shape& s)
@@ -376,7 +374,7 @@ class Channel {
       const uint64_t net_at = net.below(t_, at);
       const uint64_t up = (net_high > net_at ? net_high - net_at : 0) + net.floor();
       const uint64_t down = (net_at > net_low ? net_at - net_low : 0) + net.floor();
-      const int32_t logit = mixer::clamp_logit(mixer::log64(t_, up) - mixer::log64(t_, down));
+      const int32_t logit = mixer::clamp_logit(log64(t_, up) - log64(t_, down));
       x[0] = static_cast<int16_t>(clamp32(logit >> 4, -mixer::kNetworkLimit, mixer::kNetworkLimit));
       uint32_t plain_at[kPlain];
       for (int k = 0; k < kPlain; ++k) {

@@ -1,5 +1,6 @@
 // What every photo_*.cpp defines behind its own dots(): the strip's code, compiled for an instruction set.
 
+#include "decisions.hpp"
 #include "photo_layers.hpp"
 #include "photo_squares.hpp"
 #include "photo_strip.hpp"

@@ -151,21 +151,4 @@ class RangeDecoder {
   bool damaged_ = false;
 };
 
-// Coders that a model gives its decisions to, whether it knows their outcome or asks for it.
-struct Encoding {
-  RangeEncoder& coder;
-  static constexpr bool kKnown = true;
-  int operator()(int bit, uint32_t p) {
-    coder.encode(bit, p);
-    return bit;
-  }
-  bool right() const { return true; }
-};
-struct Decoding {
-  RangeDecoder& coder;
-  static constexpr bool kKnown = false;
-  int operator()(int, uint32_t p) { return coder.decode(p); }
-  bool right() const { return !coder.damaged(); }
-};
-
 }  // namespace lmc

@@ -98,7 +98,6 @@ struct Learned {
   std::vector<mixer::ProbabilityMap> maps, last;
 };
 
-constexpr size_t kTell = 1 << 14;  // samples between two reports of progress
 constexpr size_t kBefore = kTaps;  // samples that are known before the first one: zeros
 
 // The samples that are known, the newest behind the others.
@@ -344,7 +343,7 @@ class Channel {
       }
       const uint64_t up = (all_high > all_at ? all_high - all_at : 0) + total;
       const uint64_t down = (all_at > all_low ? all_at - all_low : 0) + total;
-      const int32_t logit = mixer::clamp_logit(mixer::log64(t_, up) - mixer::log64(t_, down));
+      const int32_t logit = mixer::clamp_logit(log64(t_, up) - log64(t_, down));
       x[0] = static_cast<int16_t>(clamp32(logit >> 4, -mixer::kNetworkLimit, mixer::kNetworkLimit));
       for (int k = 0; k < kMaps; ++k) {
         const uint32_t p = learned_.maps[static_cast<size_t>(k)].refine(static_cast<size_t>(node * kMapSize[k] + context[k]), logit);

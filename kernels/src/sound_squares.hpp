@@ -15,6 +15,8 @@ inline int64_t within(Int128 v, int64_t limit) {
   return v > limit ? limit : v < -limit ? -limit : static_cast<int64_t>(v);
 }
 
+inline Int128 raised(int64_t v, int by) { return static_cast<Int128>(static_cast<unsigned __int128>(Int128{v}) << by); }
+
 // n features; the window is about 2^fade samples. Weights are units of 2^-20.
 class Squares {
  public:
@@ -60,7 +62,7 @@ class Squares {
         const int64_t* const lj = triangle_.data() + static_cast<size_t>(j) * n_;
         Int128 sum = 0;
         for (int k = 0; k < j; ++k) sum += Int128{c[k]} * lj[k];
-        c[j] = within((Int128{m[j]} << up) - (sum >> 32), kMost);
+        c[j] = within(raised(m[j], up) - (sum >> 32), kMost);
         li[j] = within((Int128{c[j]} * r[j]) >> s[j], kSteep);
       }
       Int128 sum = 0, past = 0;
@@ -68,11 +70,11 @@ class Squares {
         sum += Int128{c[k]} * li[k];
         past += Int128{y[k]} * li[k];
       }
-      const Int128 left = ((Int128{m[i]} + ridge_) << up) - (sum >> 32);
+      const Int128 left = raised(m[i] + ridge_, up) - (sum >> 32);
       const int64_t d = left > kMost ? kMost : left < 1 << 20 ? 1 << 20 : static_cast<int64_t>(left);
       s[i] = bits_of(static_cast<uint64_t>(d)) + 29;
       r[i] = static_cast<int64_t>((static_cast<unsigned __int128>(1) << (s[i] + 32)) / static_cast<uint64_t>(d));
-      y[i] = within((Int128{target[i]} << up) - (past >> 32), kMost);
+      y[i] = within(raised(target[i], up) - (past >> 32), kMost);
     }
     for (int i = 0; i < n_; ++i) z[i] = within((Int128{y[i]} * r[i]) >> s[i], kFar);
     for (int i = n_ - 1; i >= 0; --i) {

@@ -3,6 +3,7 @@
 inline int64_t clamp64(int64_t v, int64_t low, int64_t high) { return v < low ? low : v > high ? high : v; }
 inline int32_t clamp32(int64_t v, int32_t low, int32_t high) { return static_cast<int32_t>(clamp64(v, low, high)); }
 
+#include "decisions.hpp"
 #include "sound_squares.hpp"
 #include "sound_filters.hpp"
 #include "sound_segment.hpp"
