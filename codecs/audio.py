@@ -30,7 +30,8 @@ DEPTH = 24  # bits that the model takes; of what has more, the rest is coded apa
 MOST_RATE = 1 << 21
 EFFORTS = {1: 0, 2: 0, 3: 0, 4: 1, 5: 1, 6: 1, 7: 2, 8: 2, 9: 2}
 
-# Segments are worked on side by side, and each learns anew: two cost about 0.2 %.
+# Segments are worked on side by side, and each learns anew: two cost about 0.2 %. Their number is a
+# power of two, so that it fits the cores.
 SEGMENT_SAMPLES = 1 << 20
 MAX_SEGMENTS = 32
 # Of each channel this many samples are coded in several ways, to see which is best.
@@ -157,7 +158,8 @@ def encode(data: bytes, settings: Settings, report: Report | None = None) -> Fra
         manner, swapped = _manner(active, ranges, effort)
         if swapped:
             active, ranges = active[::-1], ranges[::-1]
-        segments = max(1, min(MAX_SEGMENTS, active.size // SEGMENT_SAMPLES))
+        most = max(1, min(MAX_SEGMENTS, active.size // SEGMENT_SAMPLES))
+        segments = 1 << (most.bit_length() - 1)
 
         def encode_segment(cut: slice, tell: Report) -> bytes:
             return manner.encode(active[:, cut], ranges, tell)
