@@ -7,7 +7,7 @@ occur. FORMAT.md, section 5.10, has the layout; kernels/src/sound.hpp codes the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from lmc.kernels import _native
 METHOD = 10
 MOST_SAMPLES = 1 << 28
 MOST_CHANNELS = 16
+MOST_MEMORY = 3 << 30  # so that every decoder takes what is written (FORMAT.md, 2.2)
 
 WEIGHTED, SWAPPED, LEVELS = 1, 8, 16  # flags of the way; bits 1 and 2 are the fade
 DEPTH = 24  # bits that the model takes; of what has more, the rest is coded apart
@@ -112,9 +113,17 @@ class Manner:
 def encode(data: bytes, settings: Settings, report: Report | None = None) -> Frame | None:
     """A frame of an audio file; None if it is none that can be rebuilt, or gets no smaller."""
     sound = sounds.take_apart(data, MOST_SAMPLES)
-    if sound is None or sound.kind != "integer" or len(sound.samples) > MOST_CHANNELS:
+    if sound is None or sound.kind != "integer":
         return None
     channels, length = sound.samples.shape
+    if not 1 <= channels <= MOST_CHANNELS or length == 0:
+        return None
+    rate = sound.rate if sound.rate < MOST_RATE else 0
+    layout = Layout(sound.format, 0, 0, 1, channels, sound.bits, 0, rate, length)
+    most = max(1, min(MAX_SEGMENTS, sound.samples.size // SEGMENT_SAMPLES, length))
+    layout = replace(layout, segments=1 << (most.bit_length() - 1))
+    if needs(layout.to_params(), len(data)) > MOST_MEMORY:
+        return None
     tell = share(report, len(data), sound.samples.size)
     out = Writer()
     out.number(len(sound.recipe))
@@ -158,8 +167,7 @@ def encode(data: bytes, settings: Settings, report: Report | None = None) -> Fra
         manner, swapped = _manner(active, ranges, effort)
         if swapped:
             active, ranges = active[::-1], ranges[::-1]
-        most = max(1, min(MAX_SEGMENTS, active.size // SEGMENT_SAMPLES))
-        segments = 1 << (most.bit_length() - 1)
+        segments = layout.segments
 
         def encode_segment(cut: slice, tell: Report) -> bytes:
             return manner.encode(active[:, cut], ranges, tell)
@@ -173,10 +181,7 @@ def encode(data: bytes, settings: Settings, report: Report | None = None) -> Fra
         return None
     way = manner.fade << 1 | WEIGHTED * manner.weighted | SWAPPED * swapped
     way |= LEVELS * (values is not None)
-    rate = sound.rate if sound.rate < MOST_RATE else 0
-    layout = Layout(
-        *(sound.format, way, effort, segments, channels, sound.bits, fine, rate, length)
-    )
+    layout = replace(layout, way=way, effort=effort, segments=segments, fine=fine)
     params = layout.to_params()
     return Frame(METHOD, params, payload, None, needs(params, len(data)))
 
@@ -237,7 +242,7 @@ def needs(params: bytes, size: int) -> int:
     """Bytes that decoding a frame takes at most, beside payload and content. Raises Corrupt."""
     layout = Layout.from_params(params)
     samples = layout.channels * layout.length
-    memory = 24 * samples + 4 * size + _native.mixer_bytes(text.STRONG, max(size, samples))
+    memory = 16 * samples + 2 * size + _native.mixer_bytes(text.STRONG, max(size, samples))
     together = min(layout.segments, 8)
     return memory + together * _native.sound_bytes(layout.channels) + (16 << 20)
 
