@@ -12,7 +12,7 @@ native = Pybind11Extension(
     cxx_std=17,
     # No -march, no -ffast-math: the flags are part of correctness, and the
     # instruction sets are chosen at run time (kernels/src/dispatch.hpp).
-    extra_compile_args=["-O3", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-pthread"],
+    extra_compile_args=["-O3", "-fno-wrapv", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-pthread"],
     extra_link_args=["-pthread"],
 )
 

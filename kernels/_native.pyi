@@ -12,14 +12,7 @@ Buffer = bytes | memoryview | NDArray[Any]
 
 def kernel_names() -> list[str]: ...
 
-class Network:
-    def __init__(
-        self,
-        tensors: Mapping[str, NDArray[Any]],
-        config: Mapping[str, Any],
-        threads: int = 0,
-        variant: str = "",
-    ) -> None: ...
+class Engine:
     @overload
     def forward(
         self,
@@ -53,9 +46,18 @@ class Network:
     @property
     def bytes(self) -> int: ...
 
+class Network(Engine):
+    def __init__(
+        self,
+        tensors: Mapping[str, NDArray[Any]],
+        config: Mapping[str, Any],
+        threads: int = 0,
+        variant: str = "",
+    ) -> None: ...
+
 class Cache:
     def __init__(
-        self, network: Network, lanes: int, window: int, anchor: int = 0, chunk: int = 128
+        self, network: Engine, lanes: int, window: int, anchor: int = 0, chunk: int = 128
     ) -> None: ...
     def length(self, lane: int) -> int: ...
     def keep(self, row: int) -> None: ...
@@ -124,7 +126,7 @@ def unlearned(profile: int) -> bytes: ...
 def learn_bytes(profile: int, data: bytes, start: Buffer = b"") -> bytes: ...
 @overload
 def encode_network(
-    network: Network,
+    network: Engine,
     vocabulary: Vocabulary,
     lanes: int,
     window: int,
@@ -138,7 +140,7 @@ def encode_network(
 ) -> bytes: ...
 @overload
 def encode_network(
-    network: Network,
+    network: Engine,
     vocabulary: Vocabulary,
     lanes: int,
     window: int,
@@ -152,7 +154,7 @@ def encode_network(
     learn: Literal[True],
 ) -> tuple[bytes, bytes]: ...
 def decode_network(
-    network: Network,
+    network: Engine,
     vocabulary: Vocabulary,
     lanes: int,
     window: int,

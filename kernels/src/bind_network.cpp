@@ -42,9 +42,13 @@ std::unique_ptr<Network> make(const py::object& tensor_map, const py::object& ar
   return std::make_unique<Network>(tensors, c, threads, variant);
 }
 
+std::unique_ptr<EngineCache> open(Engine& network, int lanes, int window, int anchor, int chunk) {
+  return network.open(lanes, window, anchor, chunk);
+}
+
 using Ints = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
 
-py::object forward(Network& network, Cache& cache, const Ints& lane, const Ints& token, const py::object& out,
+py::object forward(Engine& network, EngineCache& cache, const Ints& lane, const Ints& token, const py::object& out,
                    const Ints* parent) {
   if (lane.ndim() != 1 || token.ndim() != 1 || lane.size() != token.size()) {
     throw py::value_error("lane and token must be vectors of one length");
@@ -87,31 +91,32 @@ py::object forward(Network& network, Cache& cache, const Ints& lane, const Ints&
 
 void bind_network(py::module_& m) {
   m.def("kernel_names", &kernel_names, "Names of the kernel variants that run on this processor, slowest first.");
-  py::class_<Network>(m, "Network", "The exact integer transformer (ARITHMETIC.md).")
-      .def(py::init(&make), py::arg("tensors"), py::arg("config"), py::arg("threads") = 0, py::arg("variant") = "")
-      .def("forward", [](Network& n, Cache& cache, const Ints& lane, const Ints& token, const py::object& logits) {
+  py::class_<Engine>(m, "Engine", "What runs the exact integer transformer (ARITHMETIC.md).")
+      .def("forward", [](Engine& n, EngineCache& cache, const Ints& lane, const Ints& token, const py::object& logits) {
         return forward(n, cache, lane, token, logits, nullptr);
       }, py::arg("cache"), py::arg("lane"), py::arg("token"), py::arg("logits") = true,
            "Append token[i] to lane[i]; logits int32 [rows, vocab] in 2^-16 bit.")
-      .def("forward_tree", [](Network& n, Cache& cache, const Ints& lane, const Ints& token, const Ints& parent,
+      .def("forward_tree", [](Engine& n, EngineCache& cache, const Ints& lane, const Ints& token, const Ints& parent,
                               const py::object& logits) {
         return forward(n, cache, lane, token, logits, &parent);
       }, py::arg("cache"), py::arg("lane"), py::arg("token"), py::arg("parent"), py::arg("logits") = true,
            "Try a tree of tokens behind each lane; row i follows row parent[i], or with -1 the lane. See Cache.keep.")
-      .def_property_readonly("variant", &Network::variant)
-      .def_property_readonly("vocab", &Network::vocab)
-      .def_property_readonly("threads", [](Network& n) { return n.pool().threads(); })
-      .def_property_readonly("bytes", &Network::bytes);
-  py::class_<Cache>(m, "Cache", "Keys and values of some lanes.")
-      .def(py::init<const Network&, int, int, int, int>(), py::arg("network"), py::arg("lanes"), py::arg("window"),
+      .def_property_readonly("variant", &Engine::variant)
+      .def_property_readonly("vocab", &Engine::vocab)
+      .def_property_readonly("threads", [](Engine& n) { return n.pool()->threads(); })
+      .def_property_readonly("bytes", &Engine::bytes);
+  py::class_<Network, Engine>(m, "Network", "The transformer on the processor.")
+      .def(py::init(&make), py::arg("tensors"), py::arg("config"), py::arg("threads") = 0, py::arg("variant") = "");
+  py::class_<EngineCache>(m, "Cache", "Keys and values of some lanes.")
+      .def(py::init(&open), py::arg("network"), py::arg("lanes"), py::arg("window"),
            py::arg("anchor") = 0, py::arg("chunk") = 128, py::keep_alive<1, 2>())
-      .def("length", [](const Cache& c, int lane) {
+      .def("length", [](const EngineCache& c, int lane) {
         if (lane < 0 || lane >= c.lanes()) throw py::value_error("a lane is out of range");
         return c.length(lane);
       })
-      .def("keep", &Cache::keep, py::arg("row"), "Make the way to a row of the last tree part of its lane.")
-      .def_property_readonly("lanes", &Cache::lanes)
-      .def_property_readonly("window", [](const Cache& c) { return c.window(); })
-      .def_property_readonly("anchor", &Cache::anchor)
-      .def_property_readonly("bytes", &Cache::bytes);
+      .def("keep", &EngineCache::keep, py::arg("row"), "Make the way to a row of the last tree part of its lane.")
+      .def_property_readonly("lanes", &EngineCache::lanes)
+      .def_property_readonly("window", &EngineCache::window)
+      .def_property_readonly("anchor", &EngineCache::anchor)
+      .def_property_readonly("bytes", &EngineCache::bytes);
 }

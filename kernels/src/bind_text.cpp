@@ -150,26 +150,27 @@ void check_layout(const lmc::Layout& layout, uint32_t size) {
   }
 }
 
-// Codes a frame by code(frame), and calls done(frame) with what is then known.
+// Codes a frame by code(frame, pool), and calls done(frame) with what is then known.
 template <class Bits, class C, class F>
-auto code_network(lmc::Network& network, const lmc::Vocabulary& vocabulary, const lmc::Layout& layout, uint32_t size,
+auto code_network(lmc::Engine& network, const lmc::Vocabulary& vocabulary, const lmc::Layout& layout, uint32_t size,
                   Bits& bits, Start start, C&& code, F&& done) {
+  const std::shared_ptr<lmc::Pool> pool = network.pool();
   const auto with = [&](auto frame) {
     {
       py::gil_scoped_release unlock;
-      code(*frame);
+      code(*frame, *pool);
     }
     return done(*frame);
   };
   if (start.size == 0) {
     using Frame = lmc::NetworkFrame<Bits, Profile::network>;
-    return with(std::make_unique<Frame>(network, vocabulary, layout, size, bits, start));
+    return with(std::make_unique<Frame>(network, *pool, vocabulary, layout, size, bits, start));
   }
   using Frame = lmc::NetworkFrame<Bits, Profile::network2>;
-  return with(std::make_unique<Frame>(network, vocabulary, layout, size, bits, start));
+  return with(std::make_unique<Frame>(network, *pool, vocabulary, layout, size, bits, start));
 }
 
-py::object encode_network(lmc::Network& network, const lmc::Vocabulary& vocabulary, uint32_t lanes, uint32_t window,
+py::object encode_network(lmc::Engine& network, const lmc::Vocabulary& vocabulary, uint32_t lanes, uint32_t window,
                           uint32_t anchor, uint32_t size, const Array<int32_t>& tokens, const Array<uint32_t>& counts,
                           const py::object& progress, const py::buffer& start, bool learn) {
   const lmc::Layout layout{lanes, window, anchor};
@@ -196,14 +197,14 @@ py::object encode_network(lmc::Network& network, const lmc::Vocabulary& vocabula
   const StartBytes from(start);
   const std::vector<uint32_t> learned =
       code_network(network, vocabulary, layout, size, bits, from.start(),
-                   [&](auto& frame) { frame.encode(tokens.data(), counts.data(), std::ref(report)); },
+                   [&](auto& frame, lmc::Pool&) { frame.encode(tokens.data(), counts.data(), std::ref(report)); },
                    [&](const auto& frame) { return learn ? frame.learned() : std::vector<uint32_t>{}; });
   const py::bytes payload = to_bytes(std::move(bits.coder).bytes());
   if (learn) return py::make_tuple(payload, from_start(learned));
   return payload;
 }
 
-py::bytes decode_network(lmc::Network& network, const lmc::Vocabulary& vocabulary, uint32_t lanes, uint32_t window,
+py::bytes decode_network(lmc::Engine& network, const lmc::Vocabulary& vocabulary, uint32_t lanes, uint32_t window,
                          uint32_t anchor, uint32_t size, const py::bytes& payload, const py::object& progress,
                          const py::buffer& start, lmc::draft::Statistics* speculation,
                          const lmc::draft::Weights* draft) {
@@ -213,9 +214,9 @@ py::bytes decode_network(lmc::Network& network, const lmc::Vocabulary& vocabular
   Decoder bits(view);
   Reporter report(progress, kReportBytes);
   lmc::draft::Statistics statistics;  // several frames may be decoded at a time
-  const auto code = [&](auto& frame) {
+  const auto code = [&](auto& frame, lmc::Pool& pool) {
     if (!speculation || lanes > 1) return frame.decode(std::ref(report));
-    lmc::draft::Drafter drafter(size, draft, network.pool(), statistics);
+    lmc::draft::Drafter drafter(size, draft, pool, statistics);
     frame.decode_guessing(drafter, std::ref(report));
   };
   return code_network(network, vocabulary, layout, size, bits, StartBytes(start).start(), code,

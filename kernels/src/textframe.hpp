@@ -18,10 +18,10 @@
 #include "buffer.hpp"
 #include "distribution.hpp"
 #include "draft.hpp"
+#include "engine.hpp"
 #include "mixer.hpp"
 #include "rangecoder.hpp"
 #include "threads.hpp"
-#include "transformer.hpp"
 #include "vocabulary.hpp"
 #include "walk.hpp"
 
@@ -50,11 +50,11 @@ inline uint32_t lane_end(uint32_t size, uint32_t lanes, uint32_t lane) {
 template <class Bits, mixer::Profile kProfile>
 class NetworkFrame {
  public:
-  NetworkFrame(Network& network, const Vocabulary& vocabulary, const Layout& layout,
+  NetworkFrame(Engine& network, Pool& pool, const Vocabulary& vocabulary, const Layout& layout,
                uint32_t size, Bits& bits, mixer::Start start)
       : network_(network),
         vocabulary_(vocabulary),
-        pool_(network.pool()),
+        pool_(pool),
         layout_(layout),
         bits_(bits),
         ends_(ends(layout, size)),
@@ -83,8 +83,8 @@ class NetworkFrame {
     plain_.assign(static_cast<size_t>(pool_.threads()), Distribution(vocabulary_.size()));
     // The network reads its weights and the keys of a lane once for all the steps of a pass.
     const uint32_t chunk = std::clamp(kLogits / vocabulary_.size(), 256u, 1024u);
-    Cache cache = make_cache(chunk);
-    const Buffer<int32_t> logits(size_t{std::max(chunk, layout_.lanes)} * vocabulary_.size());
+    const auto cache = open(chunk);
+    const Logits logits = network_.logits(std::max(chunk, layout_.lanes));
     size_t done = 0;
     uint64_t steps = 0;
     while (find_active(steps)) {
@@ -93,7 +93,7 @@ class NetworkFrame {
       rows_.clear();
       inputs_.clear();
       for (Lane* lane : active_) {
-        lane->logits = logits.data() + rows_.size() * vocabulary_.size();
+        lane->logits = logits.get() + rows_.size() * vocabulary_.size();
         for (uint64_t step = 0; step < std::min<uint64_t>(deep, lane->count - lane->coded); ++step) {
           rows_.push_back(static_cast<int32_t>(lane->number));
           inputs_.push_back(static_cast<int32_t>(
@@ -101,7 +101,7 @@ class NetworkFrame {
                         : static_cast<uint32_t>(lane->tokens[lane->coded + step - 1])));
         }
       }
-      network_.forward(cache, static_cast<int>(rows_.size()), rows_.data(), inputs_.data(), logits.data());
+      network_.forward(*cache, static_cast<int>(rows_.size()), rows_.data(), inputs_.data(), logits.get());
       for (uint64_t step = 0; step < deep && !active_.empty(); ++step) {
         done += encode_step(active_);
         progress(done);
@@ -113,18 +113,18 @@ class NetworkFrame {
   // Decoding, one step of all lanes at a time.
   void decode(const Progress& progress) {
     plain_.assign(lanes_.size(), Distribution(vocabulary_.size()));
-    Cache cache = make_cache(1);
-    const Buffer<int32_t> logits(size_t{layout_.lanes} * vocabulary_.size());
+    const auto cache = open(1);
+    const Logits logits = network_.logits(layout_.lanes);
     size_t done = 0;
     for (uint64_t steps = 0; find_active(steps); ++steps) {
       rows_.clear();
       inputs_.clear();
       for (Lane* lane : active_) {
-        lane->logits = logits.data() + rows_.size() * vocabulary_.size();
+        lane->logits = logits.get() + rows_.size() * vocabulary_.size();
         rows_.push_back(static_cast<int32_t>(lane->number));
         inputs_.push_back(static_cast<int32_t>(lane->input));
       }
-      network_.forward(cache, static_cast<int>(rows_.size()), rows_.data(), inputs_.data(), logits.data());
+      network_.forward(*cache, static_cast<int>(rows_.size()), rows_.data(), inputs_.data(), logits.get());
       done += decode_step(active_);
       progress(done);
     }
@@ -134,13 +134,13 @@ class NetworkFrame {
   // is decoded as far as it follows the tree.
   void decode_guessing(draft::Drafter& drafter, const Progress& progress) {
     plain_.assign(1, Distribution(vocabulary_.size()));
-    Cache cache = make_cache(draft::kRows);
-    const Buffer<int32_t> logits(size_t{draft::kRows} * vocabulary_.size());
+    const auto cache = open(draft::kRows);
+    const Logits logits = network_.logits(draft::kRows);
     Lane& lane = lanes_[0];
     size_t done = 0;
     while (find_active(0)) {
       // The first tokens, to which all others will look back, are not guessed.
-      const bool guess = cache.length(0) >= static_cast<int64_t>(layout_.anchor);
+      const bool guess = cache->length(0) >= static_cast<int64_t>(layout_.anchor);
       const std::vector<draft::Node>& nodes = drafter.grow(lane.input, guess);
       rows_.assign(nodes.size(), 0);
       inputs_.clear();
@@ -151,20 +151,20 @@ class NetworkFrame {
       }
       const int count = static_cast<int>(nodes.size());
       if (guess) {
-        network_.forward_tree(cache, count, rows_.data(), inputs_.data(), parents_.data(), logits.data(),
+        network_.forward_tree(*cache, count, rows_.data(), inputs_.data(), parents_.data(), logits.get(),
                               drafter.taps());
       } else {
-        network_.forward(cache, count, rows_.data(), inputs_.data(), logits.data(), drafter.taps());
+        network_.forward(*cache, count, rows_.data(), inputs_.data(), logits.get(), drafter.taps());
       }
       drafter.looked();
       int node = 0;
       for (int next = 0; next >= 0 && find_active(0);) {
         node = next;
-        lane.logits = logits.data() + static_cast<size_t>(node) * vocabulary_.size();
+        lane.logits = logits.get() + static_cast<size_t>(node) * vocabulary_.size();
         done += decode_step(active_);
         next = drafter.follow(node, lane.input);
       }
-      if (guess) cache.keep(node);
+      if (guess) cache->keep(node);
       progress(done);
     }
   }
@@ -176,9 +176,9 @@ class NetworkFrame {
   static constexpr uint32_t kLogits = 1u << 23;  // of one pass of the encoder; of large vocabularies 256 rows
 
   // `chunk`: tokens of a lane in a pass.
-  Cache make_cache(uint32_t chunk) const {
-    return {network_, static_cast<int>(layout_.lanes), static_cast<int>(layout_.window), static_cast<int>(layout_.anchor),
-            static_cast<int>(chunk)};
+  std::unique_ptr<EngineCache> open(uint32_t chunk) const {
+    return network_.open(static_cast<int>(layout_.lanes), static_cast<int>(layout_.window), static_cast<int>(layout_.anchor),
+                         static_cast<int>(chunk));
   }
 
   struct Lane {
@@ -326,7 +326,7 @@ class NetworkFrame {
 
   static constexpr uint32_t kBiasPart = 8192;  // tokens of one task, whole vectors
 
-  Network& network_;
+  Engine& network_;
   const Vocabulary& vocabulary_;
   Pool& pool_;
   const Layout layout_;

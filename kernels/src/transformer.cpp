@@ -5,6 +5,8 @@
 #include <limits>
 #include <stdexcept>
 
+#include "engine_checks.hpp"
+
 namespace lmc {
 namespace {
 
@@ -13,9 +15,6 @@ constexpr int SPILL_ROWS = 6;    // from so many rows on, spilled weights are ap
 constexpr int ATTEND_ROWS = 4;   // rows of one lane in one attention task
 constexpr int EVERYBODY = -1;    // all workers of the pool
 constexpr int PART_ROWS = 12;    // fewest rows that a worker takes for itself
-constexpr int MAX_WIDTH = 65504; // inputs of a matrix: a spill entry counts them in 16 bits
-
-[[noreturn]] void refuse(const std::string& why) { throw std::invalid_argument(why); }
 
 // floor(sqrt(v)), bit by bit, without branches that nobody could foresee
 uint64_t square_root(uint64_t v) {
@@ -39,43 +38,6 @@ int32_t sine(uint64_t phase) {
   const int32_t value = table[i] + static_cast<int32_t>(step >> 20);
   return quarter & 2 ? -value : value;
 }
-
-// Reads and checks tensors.
-struct Reader {
-  const Tensors& tensors;
-
-  bool has(const std::string& name) const { return tensors.count(name) != 0; }
-
-  const void* data(const std::string& name, Type type, const std::vector<int64_t>& shape) const {
-    const auto found = tensors.find(name);
-    if (found == tensors.end()) refuse("tensor " + name + " is missing");
-    const Tensor& t = found->second;
-    if (t.type != type) refuse("tensor " + name + " has the wrong type");
-    if (t.shape != shape) refuse("tensor " + name + " has the wrong shape");
-    return t.data;
-  }
-  const int8_t* weights(const std::string& name, int64_t rows, int64_t columns) const {
-    const auto* w = static_cast<const int8_t*>(data(name, Type::i8, {rows, columns}));
-    if (std::memchr(w, 0x80, static_cast<size_t>(rows * columns))) refuse("tensor " + name + " contains -128");
-    return w;
-  }
-  // int32 values in [low, high]
-  const int32_t* ints(const std::string& name, int64_t n, int64_t low, int64_t high) const {
-    const auto* p = static_cast<const int32_t*>(data(name, Type::i32, {n}));
-    for (int64_t i = 0; i < n; ++i) {
-      if (p[i] < low || p[i] > high) refuse("tensor " + name + " has a value out of range");
-    }
-    return p;
-  }
-  int64_t length(const std::string& name) const {
-    const auto found = tensors.find(name);
-    if (found == tensors.end()) refuse("tensor " + name + " is missing");
-    if (found->second.shape.size() != 1) refuse("tensor " + name + " has the wrong shape");
-    return found->second.shape[0];
-  }
-  const int32_t* scales(const std::string& name, int64_t n) const { return ints(name + ".scale", n, 0, (1 << 24) - 1); }
-  int exponent(const std::string& name) const { return ints(name + ".exponent", 1, -64, 96)[0]; }
-};
 
 // Lets the outputs take turns, so that no sum waits for the one before.
 void interleave(std::vector<Spill>& spill) {
@@ -178,29 +140,6 @@ std::vector<int> in_order(int n, int padded) {
   return order;
 }
 
-void check(const Config& c) {
-  const auto within = [](int64_t v, int64_t low, int64_t high, const char* name) {
-    if (v < low || v > high) refuse(std::string("the architecture's ") + name + " is out of range");
-  };
-  within(c.dim, 1, 16384, "dim");
-  within(c.layers, 1, 1024, "layers");
-  within(c.heads, 1, 1024, "heads");
-  within(c.kv_heads, 1, c.heads, "kv_heads");
-  within(c.head_dim, 32, 256, "head_dim");
-  within(c.hidden, 1, MAX_WIDTH, "hidden");
-  within(c.vocab, 1, 1 << 22, "vocab");
-  within(c.extra, 0, 1 << 16, "extra");
-  within(c.eps, 0, (int64_t{1} << 40) - 1, "eps");
-  if (c.heads % c.kv_heads) refuse("heads is not a multiple of kv_heads");
-  if (c.head_dim % 32) refuse("head_dim is not a multiple of 32");
-  within(int64_t{c.heads} * c.head_dim, 1, MAX_WIDTH, "heads * head_dim");
-}
-
-Config checked(const Config& c) {
-  check(c);
-  return c;
-}
-
 }  // namespace
 
 struct Network::Norm {
@@ -256,7 +195,7 @@ struct Network::Part {
 Network::~Network() = default;
 
 Network::Network(const Tensors& tensors, const Config& config, int threads, const std::string& variant)
-    : config_(checked(config)), kernels_(kernels_by_name(variant)), pool_(threads) {
+    : Engine(checked(config)), kernels_(kernels_by_name(variant)), pool_(threads) {
   const Reader read{tensors};
   const Config& c = config_;
   const int ids = c.vocab + c.extra;
@@ -669,29 +608,32 @@ void Network::run(const Part& part, Cache& cache, int32_t* logits, float* stream
   }
 }
 
-void Network::check_rows(const Cache& cache, int rows, const int32_t* lane, const int32_t* token) const {
-  if (cache.network_ != this) refuse("the cache belongs to another network");
-  std::vector<char> seen(cache.lanes(), 0);
-  for (int i = 0; i < rows; ++i) {
-    if (lane[i] < 0 || lane[i] >= cache.lanes()) refuse("a lane is out of range");
-    if (token[i] < 0 || token[i] >= config_.vocab + config_.extra) refuse("a token is out of range");
-    if (i > 0 && lane[i] == lane[i - 1]) continue;
-    if (seen[lane[i]]) refuse("the rows of a lane are not consecutive");
-    seen[lane[i]] = 1;
-    if (lane[i] > 0 && cache.length_[0] < cache.anchor_) refuse("the anchor is not complete");
-  }
+Cache& Network::mine(EngineCache& given) const {
+  auto* const cache = dynamic_cast<Cache*>(&given);
+  if (!cache || cache->network_ != this) refuse("the cache belongs to another network");
+  return *cache;
 }
 
-float* Network::open(Taps* taps, int rows) {
+float* Network::streams(Taps* taps, int rows) {
   if (!taps) return nullptr;
   tapped_ = &taps->layers;
   taps->streams.resize(static_cast<size_t>(rows) * taps->layers.size() * config_.dim);
   return taps->streams.data();
 }
 
-void Network::forward(Cache& cache, int rows, const int32_t* lane, const int32_t* token, int32_t* logits, Taps* taps) {
-  check_rows(cache, rows, lane, token);
-  float* const streams = open(taps, rows);
+Logits Network::logits(size_t rows) {
+  const auto memory = std::make_shared<Buffer<int32_t>>(rows * static_cast<size_t>(config_.vocab));
+  return {memory, memory->data()};
+}
+
+std::unique_ptr<EngineCache> Network::open(int lanes, int window, int anchor, int chunk) {
+  return std::make_unique<Cache>(*this, lanes, window, anchor, chunk);
+}
+
+void Network::forward(EngineCache& given, int rows, const int32_t* lane, const int32_t* token, int32_t* logits, Taps* taps) {
+  Cache& cache = mine(given);
+  check_rows(config_, cache, rows, lane, token);
+  float* const streams = this->streams(taps, rows);
   cache.branches_.clear();
   cache.tree_.clear();
   Scratch& s = *scratch_;
@@ -712,27 +654,21 @@ void Network::forward(Cache& cache, int rows, const int32_t* lane, const int32_t
   }
 }
 
-void Network::forward_tree(Cache& cache, int rows, const int32_t* lane, const int32_t* token, const int32_t* parent,
+void Network::forward_tree(EngineCache& given, int rows, const int32_t* lane, const int32_t* token, const int32_t* parent,
                            int32_t* logits, Taps* taps) {
-  check_rows(cache, rows, lane, token);
+  Cache& cache = mine(given);
+  check_rows(config_, cache, rows, lane, token);
+  check_trees(cache, cache.chunk_, rows, lane, parent);
   if (rows > PASS_ROWS) refuse("the trees have too many rows");
-  for (int i = 0, first = 0; i < rows; ++i) {
-    if (lane[i] != lane[first]) first = i;
-    if (i - first >= cache.chunk_) refuse("a tree has more rows than the cache's chunk");
-    if (parent[i] != -1 && (parent[i] < first || parent[i] >= i)) refuse("a row does not follow an earlier one of its lane");
-    if (cache.length_[lane[i]] < cache.anchor_) refuse("the anchor is not complete");
-  }
   cache.grow(rows, lane, parent);
   scratch_->rows = cache.tree_;
   begin(cache, rows, token);
-  finish(cache, rows, lane, logits, open(taps, rows));
+  finish(cache, rows, lane, logits, streams(taps, rows));
 }
 
 Cache::Cache(const Network& network, int lanes, int window, int anchor, int chunk)
     : network_(&network), window_(window), anchor_(anchor), chunk_(chunk), heads_(network.config().kv_heads) {
-  if (lanes < 1 || lanes > 1 << 16) refuse("the number of lanes is out of range");
-  if (window < 1 || anchor < 0 || int64_t{window} + anchor > 4096) refuse("window and anchor are out of range");
-  if (chunk < 1) refuse("the chunk is out of range");
+  check_cache(lanes, window, anchor, chunk);
   chunk_ = std::min(chunk_, PASS_ROWS);
   size_t ring = 0;  // tiles
   for (int reach : network.reach_) {

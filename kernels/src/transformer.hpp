@@ -1,72 +1,35 @@
-// The exact integer transformer of ARITHMETIC.md: weights, caches and the forward pass.
-//
-// Logits depend on the tensors and on each lane's tokens alone: not on the thread count, the
-// instruction set, or how the tokens are divided over calls.
+// The exact integer transformer of ARITHMETIC.md on the processor: weights, caches and the forward pass.
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "engine.hpp"
 #include "network_kernels.hpp"
 #include "threads.hpp"
 
 namespace lmc {
 
-enum class Type { i8, i32, u64, other };
-
-// A tensor that somebody else keeps alive while a Network is built; contiguous.
-struct Tensor {
-  Type type = Type::other;
-  std::vector<int64_t> shape;
-  const void* data = nullptr;
-};
-
-using Tensors = std::map<std::string, Tensor>;
-
-struct Config {
-  int dim, layers, heads, kv_heads, head_dim, hidden;
-  int vocab, extra;  // ids [0, vocab) have logits; [vocab, vocab + extra) are input only
-  int64_t eps;       // of the norms, Q32
-};
-
 class Cache;
 
-// What a pass tells of the residual stream: of each row, after some layers, [rows][layers][dim].
-struct Taps {
-  std::vector<int> layers;
-  std::vector<float> streams;
-};
-
-class Network {
+class Network : public Engine {
  public:
   // Throws std::invalid_argument when a tensor is missing or malformed, when a sum could overflow, or
   // when `variant` (empty: the environment's LMC_KERNELS, else the fastest) does not run here.
   Network(const Tensors& tensors, const Config& config, int threads, const std::string& variant = "");
-  ~Network();
+  ~Network() override;
 
-  const Config& config() const { return config_; }
-  int vocab() const { return config_.vocab; }
-  Pool& pool() { return pool_; }
-  const char* variant() const { return kernels_.name; }
-  size_t bytes() const;  // memory of the weights
-
-  // Appends token[i] to lane[i] for i in [0, rows). Rows of one lane must be consecutive. logits, if not null, receives
-  // [rows, vocab] int32: Q16, base 2 (probability is proportional to 2^(logit / 65536)).
-  // Throws std::invalid_argument (before any change) when a lane or token is out of range, rows of a
-  // lane are apart, or a lane other than 0 is used before lane 0 holds the whole anchor.
-  void forward(Cache& cache, int rows, const int32_t* lane, const int32_t* token, int32_t* logits,
-               Taps* taps = nullptr);
-
-  // Tries tokens that may come next: a tree for each lane, behind the tokens it has. Row i follows row
-  // parent[i] < i of its lane, or with -1 the lane's last token; it sees what it follows, and its logits are
-  // those of forward() with the tokens on its way. No lane becomes longer: see Cache::keep. Throws
-  // std::invalid_argument like forward(), and for trees of more rows than the cache's chunk, a parent that is
-  // not an earlier row of the lane, or a lane that does not hold its anchor yet.
-  void forward_tree(Cache& cache, int rows, const int32_t* lane, const int32_t* token, const int32_t* parent,
-                    int32_t* logits, Taps* taps = nullptr);
+  std::shared_ptr<Pool> pool() override { return {std::shared_ptr<Pool>(), &pool_}; }
+  const char* variant() const override { return kernels_.name; }
+  size_t bytes() const override;
+  Logits logits(size_t rows) override;
+  std::unique_ptr<EngineCache> open(int lanes, int window, int anchor, int chunk) override;
+  void forward(EngineCache& cache, int rows, const int32_t* lane, const int32_t* token, int32_t* logits,
+               Taps* taps = nullptr) override;
+  void forward_tree(EngineCache& cache, int rows, const int32_t* lane, const int32_t* token, const int32_t* parent,
+                    int32_t* logits, Taps* taps = nullptr) override;
 
  private:
   friend class Cache;
@@ -78,8 +41,8 @@ class Network {
   void loop(const Part& part, int tasks, F&& fn);
   std::vector<Part> divide(int rows, const int32_t* lane);
   void run(const Part& part, Cache& cache, int32_t* logits, float* streams);
-  float* open(Taps* taps, int rows);
-  void check_rows(const Cache& cache, int rows, const int32_t* lane, const int32_t* token) const;
+  float* streams(Taps* taps, int rows);
+  Cache& mine(EngineCache& cache) const;
   void begin(Cache& cache, int rows, const int32_t* token);
   void finish(Cache& cache, int rows, const int32_t* lane, int32_t* logits, float* streams);
   void remember(Cache& cache, int layer, int row, int head, int worker);
@@ -89,7 +52,6 @@ class Network {
   void multiply(const Matrix& m, const Part& part, int32_t* out, size_t stride, bool add);
   void embed(int token, int32_t* x) const;
 
-  Config config_;
   const Kernels& kernels_;
   Pool pool_;
   Arena arena_;
@@ -105,24 +67,17 @@ class Network {
   const std::vector<int>* tapped_ = nullptr;  // the layers of the pass at hand
 };
 
-// Keys and values of `lanes` sequences. A row at position p sees its lane's keys at positions
-// max(anchor, p - window + 1) .. p and the anchor keys, the first `anchor` tokens of lane 0; other
-// lanes start at position `anchor`. A layer with a reach sees the newest keys alone, of the lane and of
-// the anchor before it. window >= 1, anchor >= 0, window + anchor <= 4096.
-// `chunk` is the most tokens of one lane that one internal pass appends (it only bounds memory).
-class Cache {
+class Cache : public EngineCache {
  public:
   Cache(const Network& network, int lanes, int window, int anchor, int chunk);
 
-  int lanes() const { return static_cast<int>(length_.size()); }
-  int window() const { return window_; }
-  int window(int layer) const { return windows_[layer]; }
-  int anchor() const { return anchor_; }
-  // Next position of a lane.
-  int64_t length(int lane) const { return length_.at(lane); }
-  // Makes the way to a row of the last forward_tree() part of its lane; once for each lane.
-  void keep(int row);
-  size_t bytes() const;  // memory when all of it is in use
+  int lanes() const override { return static_cast<int>(length_.size()); }
+  int window() const override { return window_; }
+  int window(int layer) const { return windows_[static_cast<size_t>(layer)]; }
+  int anchor() const override { return anchor_; }
+  int64_t length(int lane) const override { return length_.at(static_cast<size_t>(lane)); }
+  void keep(int row) override;
+  size_t bytes() const override;
 
  private:
   friend class Network;

@@ -32,7 +32,8 @@ Array = npt.NDArray[Any]
 class Target:
     """A network whose residual streams are wanted. Its id after the last one begins a text.
 
-    `embed` [vocab + 1, dim], `final_norm` [dim] and `head` [vocab, dim] are float32 on the device.
+    `embed` [vocab + 1, dim], `final_norm` [dim] and `head` [vocab, dim] are float32 on the device;
+    `layers` are matrices and gains as network.layer takes them.
     """
 
     def __init__(
@@ -61,8 +62,8 @@ class Target:
         def half(array: Array) -> Tensor:
             return tensor(array).to(self.dtype)
 
-        self._fed = half(weights["embed"])
-        self._layers = []
+        self._embedded = half(weights["embed"])
+        self.layers = []
         for i in range(shape.layers):
             at = f"layers.{i}."
             if at + "bias" in weights:
@@ -71,7 +72,7 @@ class Target:
             gate, up = np.split(weights[at + "gate_up"], 2)
             matrices = (q, k, v, weights[at + "out"], gate, up, weights[at + "down"])
             gains = (weights[at + "attn_norm"], weights[at + "ffn_norm"])
-            self._layers.append((*map(half, matrices), *map(tensor, gains)))
+            self.layers.append((*map(half, matrices), *map(tensor, gains)))
         embed, head, gain = weights["embed"], weights["head"], weights["final_norm"]
         self._basis: Tensor | None = None
         if rotated:
@@ -81,6 +82,10 @@ class Target:
             gain = np.ones(shape.dim)
         self.embed, self.head, self.final_norm = tensor(embed), tensor(head), tensor(gain)
         self._turns: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def fed(self, tokens: Tensor) -> Tensor:
+        """What the first layer reads of tokens [batch, length]: [batch, length, dim]."""
+        return self._embedded[tokens]
 
     def streams(self, fed: Tensor, taps: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Residual streams over rows of tokens `fed` [batch, length], each from an empty context:
@@ -93,10 +98,10 @@ class Target:
             self._turns[length] = network.rotary(s, length, self.device)
         cos, sin = self._turns[length]
         with torch.no_grad():
-            x = self._fed[fed]
+            x = self.fed(fed)
             kept = {}
             reaches = s.reach or (0,) * s.layers
-            for i, (reach, w) in enumerate(zip(reaches, self._layers, strict=True)):
+            for i, (reach, w) in enumerate(zip(reaches, self.layers, strict=True)):
                 x = network.layer(x, w, cos, sin, s, reach, False)
                 if i in taps:
                     kept[i] = self._turned(x)

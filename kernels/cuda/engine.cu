@@ -1,0 +1,484 @@
+// The network of ARITHMETIC.md on a GPU: the same integers as on the processor.
+//
+// Each cache has a stream and working memory of its own, so that frames run side by side. The passes of a
+// cache are graphs: one launch for some hundred small kernels.
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <map>
+#include <stdexcept>
+
+#include "../src/engine_checks.hpp"
+#include "../src/network_kernels.hpp"
+#include "../src/threads.hpp"
+#include "attention.cuh"
+#include "matmul.cuh"
+
+namespace lmc::cuda {
+namespace {
+
+constexpr int kMostRows = 1024;       // of one pass
+constexpr int kChunk = 256;           // of one lane in one pass
+constexpr int kTree = 64;             // rows of a tree
+constexpr size_t kLogits = 1u << 26;  // of one pass
+
+void must(cudaError_t error) {
+  if (error == cudaSuccess) return;
+  if (error == cudaErrorMemoryAllocation) throw std::bad_alloc();
+  throw std::runtime_error(std::string("the GPU failed: ") + cudaGetErrorString(error));
+}
+
+int round_up(int n, int to) { return (n + to - 1) / to * to; }
+
+// Memory of the GPU, zeroed.
+template <class T>
+class Memory {
+ public:
+  Memory() = default;
+  explicit Memory(size_t n) : size_(n) {
+    if (n == 0) return;
+    must(cudaMalloc(&data_, n * sizeof(T)));
+    must(cudaMemset(data_, 0, n * sizeof(T)));
+  }
+  Memory(const T* from, size_t n) : Memory(n) {
+    if (n > 0) must(cudaMemcpy(data_, from, n * sizeof(T), cudaMemcpyHostToDevice));
+  }
+  explicit Memory(const std::vector<T>& from) : Memory(from.data(), from.size()) {}
+  Memory(Memory&& o) noexcept : data_(std::exchange(o.data_, nullptr)), size_(std::exchange(o.size_, 0)) {}
+  Memory& operator=(Memory&& o) noexcept {
+    std::swap(data_, o.data_);
+    std::swap(size_, o.size_);
+    return *this;
+  }
+  ~Memory() { cudaFree(data_); }
+  T* data() const { return data_; }
+  size_t bytes() const { return size_ * sizeof(T); }
+
+ private:
+  T* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+// Rows of a pass are rounded up to what the kernels take, and so that few graphs serve all counts.
+int bucket(int rows) { return rows <= 64 ? round_up(rows, 8) : round_up(rows, 64); }
+
+struct Weights {
+  Memory<int8_t> weight;
+  Memory<int> scale, bias;
+  int n = 0, kp = 0, exponent = 0, up = 0;
+  Matrix matrix() const { return {weight.data(), scale.data(), bias.data(), n, kp, exponent, up}; }
+  size_t bytes() const { return weight.bytes() + scale.bytes() + bias.bytes(); }
+};
+
+// Columns in the order of `source`, if there is one. Throws when a sum could overflow.
+Weights upload(const std::string& name, const int8_t* w, int n, int columns, const std::vector<int>* source,
+               const int32_t* scale, int exponent, const int32_t* bias) {
+  const int k = source ? static_cast<int>(source->size()) : columns;
+  Weights out;
+  out.n = n;
+  out.kp = round_up(k, 64);
+  out.exponent = exponent;
+  std::vector<int8_t> rows(static_cast<size_t>(round_up(n, kOutputs)) * out.kp);
+  int64_t largest = 0;
+  for (int i = 0; i < n; ++i) {
+    const int8_t* const from = w + static_cast<size_t>(i) * columns;
+    int8_t* const to = rows.data() + static_cast<size_t>(i) * out.kp;
+    int64_t sum = 0;
+    for (int c = 0; c < k; ++c) {
+      to[c] = from[source ? (*source)[c] : c];
+      sum += std::abs(to[c]);
+    }
+    largest = std::max(largest, 127 * sum);
+  }
+  if (largest >= int64_t{1} << 30) refuse("a sum of " + name + " could overflow");
+  int bits = 0;
+  while (largest >> bits) ++bits;
+  out.up = 30 - bits;
+  out.weight = Memory<int8_t>(rows);
+  std::vector<int> scales(scale, scale + n);
+  for (int& s : scales) s <<= 7;
+  out.scale = Memory<int>(scales);
+  if (bias) out.bias = Memory<int>(bias, n);
+  return out;
+}
+
+struct NormWeights {
+  Memory<int> source, gain;
+  std::vector<int> order;
+  int exponent;
+
+  NormWeights(const Reader& read, const std::string& name, int dim) {
+    const int64_t n = read.length(name + ".source");
+    if (n < 1 || n > MAX_WIDTH) refuse("tensor " + name + ".source has the wrong shape");
+    const int32_t* from = read.ints(name + ".source", n, 0, dim - 1);
+    order.assign(from, from + n);
+    source = Memory<int>(order);
+    gain = Memory<int>(read.ints(name + ".gain", n, -INT32_MAX, INT32_MAX), n);
+    exponent = read.exponent(name);
+  }
+  Norm norm(int64_t eps) const { return {source.data(), gain.data(), static_cast<int>(order.size()), exponent, eps}; }
+};
+
+struct Layer {
+  NormWeights attn_norm, ffn_norm;
+  Weights qkv, out, gate_up, down;
+  int reach;
+};
+
+class GpuNetwork;
+
+class GpuCache : public EngineCache {
+ public:
+  GpuCache(const GpuNetwork& network, int lanes, int window, int anchor, int chunk);
+  ~GpuCache() override;
+
+  int lanes() const override { return static_cast<int>(length_.size()); }
+  int window() const override { return window_; }
+  int anchor() const override { return anchor_; }
+  int64_t length(int lane) const override { return length_.at(static_cast<size_t>(lane)); }
+  void keep(int row) override;
+  size_t bytes() const override { return bytes_; }
+
+ private:
+  friend class GpuNetwork;
+  struct OfLayer {
+    Memory<int8_t> key, value;
+    Memory<int> key_scale, value_scale;
+    int size, window, anchor, tree;
+    bool local;
+    Keys keys() const {
+      return {key.data(), value.data(), key_scale.data(), value_scale.data(), size, window, anchor, tree, local};
+    }
+    size_t bytes() const { return 2 * key.bytes() + 2 * key_scale.bytes(); }
+  };
+  // Working memory for so many rows.
+  struct Scratch {
+    Memory<int8_t> q, queries;
+    Memory<int> scale, exponent, x, qkv, attended, gates, turns, factor, down, logits;
+  };
+
+  void make_room(int rows);
+  void run(int rows, bool logits, cudaStream_t stream, float* streams, const std::vector<int>* taps);
+  void pass(int rows, int32_t* logits, float* streams, const std::vector<int>* taps);
+
+  const GpuNetwork* network_;
+  int window_, anchor_, chunk_, room_ = 0, count_ = 0;
+  size_t bytes_ = 0;
+  Heads heads_;
+  std::vector<int64_t> length_;
+  std::vector<OfLayer> layers_;
+  Scratch s_;
+  Row* rows_ = nullptr;  // of the pass, read by the GPU from this memory
+  Memory<Row> given_;
+  std::map<std::pair<int, bool>, cudaGraphExec_t> graphs_;
+  cudaStream_t stream_ = nullptr;
+  struct TreeRow {
+    int lane, parent, slot, position;
+  };
+  std::vector<TreeRow> tree_;  // of the last forward_tree(); lane -1: kept already
+};
+
+class GpuNetwork : public Engine {
+ public:
+  GpuNetwork(const Tensors& tensors, const Config& config, int threads, int device)
+      : Engine(checked(config)), threads_(threads), device_(device) {
+    use();
+    cudaDeviceProp found;
+    must(cudaGetDeviceProperties(&found, device));
+    if (found.major < 8) refuse(std::string("the GPU ") + found.name + " is too old: it needs int8 tensor cores (compute capability 8.0)");
+    name_ = "cuda";
+    const Reader read{tensors};
+    const Config& c = config_;
+    const int ids = c.vocab + c.extra, width = c.heads * c.head_dim, qkv = width + 2 * c.kv_heads * c.head_dim;
+    const int8_t* embed = read.weights("embed.weight", ids, c.dim);
+    embed_ = Memory<int8_t>(embed, static_cast<size_t>(ids) * c.dim);
+    embed_scale_ = Memory<int>(read.scales("embed", ids), ids);
+    embed_exponent_ = read.exponent("embed");
+    frequency_ = Memory<uint64_t>(static_cast<const uint64_t*>(read.data("rotary.frequency", Type::u64, {c.head_dim / 2})), c.head_dim / 2);
+    sine_ = Memory<int>(sine_table(), 4098);
+    sigmoid_ = Memory<int>(sigmoid_table(), 1025);
+    std::vector<int> reach(c.layers, 0);
+    if (read.has("reach")) {
+      const int32_t* from = read.ints("reach", c.layers, 0, 4096);
+      reach.assign(from, from + c.layers);
+    }
+    const auto weights = [&](const std::string& name, int n, int columns, const NormWeights* norm, const int8_t* w = nullptr) {
+      if (!w) w = read.weights(name + ".weight", n, columns);
+      const int32_t* bias = read.has(name + ".bias") ? read.ints(name + ".bias", n, -LIMIT, LIMIT) : nullptr;
+      return upload(name, w, n, columns, norm ? &norm->order : nullptr, read.scales(name, n), read.exponent(name), bias);
+    };
+    for (int i = 0; i < c.layers; ++i) {
+      const std::string at = "layers." + std::to_string(i) + ".";
+      NormWeights first(read, at + "attn_norm", c.dim), second(read, at + "ffn_norm", c.dim);
+      Weights m1 = weights(at + "qkv", qkv, c.dim, &first), m2 = weights(at + "out", c.dim, width, nullptr);
+      Weights m3 = weights(at + "gate_up", 2 * c.hidden, c.dim, &second), m4 = weights(at + "down", c.dim, c.hidden, nullptr);
+      layers_.push_back({std::move(first), std::move(second), std::move(m1), std::move(m2), std::move(m3), std::move(m4), reach[i]});
+    }
+    final_ = std::make_unique<NormWeights>(read, "final_norm", c.dim);
+    head_ = weights("head", c.vocab, c.dim, final_.get(), read.has("head.weight") ? nullptr : embed);
+    widest_ = head_.kp;
+    for (const Layer& l : layers_) widest_ = std::max({widest_, l.qkv.kp, l.out.kp, l.gate_up.kp, l.down.kp});
+    const int shared = 4 * (widest_ + kTree);
+    must(cudaFuncSetAttribute(normalise, cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
+  }
+
+  const char* variant() const override { return name_.c_str(); }
+  size_t bytes() const override {
+    size_t all = embed_.bytes() + embed_scale_.bytes() + head_.bytes();
+    for (const Layer& l : layers_) all += l.qkv.bytes() + l.out.bytes() + l.gate_up.bytes() + l.down.bytes();
+    return all;
+  }
+  Logits logits(size_t rows) override {
+    use();
+    int32_t* memory = nullptr;
+    must(cudaHostAlloc(&memory, std::max<size_t>(rows, 1) * static_cast<size_t>(vocab()) * sizeof *memory, cudaHostAllocPortable));
+    return {memory, [](int32_t* p) { cudaFreeHost(p); }};
+  }
+  std::shared_ptr<Pool> pool() override { return std::make_shared<Pool>(threads_); }
+  std::unique_ptr<EngineCache> open(int lanes, int window, int anchor, int chunk) override {
+    use();
+    return std::make_unique<GpuCache>(*this, lanes, window, anchor, chunk);
+  }
+
+  void forward(EngineCache& given, int rows, const int32_t* lane, const int32_t* token, int32_t* logits, Taps* taps) override {
+    GpuCache& cache = mine(given);
+    check_rows(config_, cache, rows, lane, token);
+    use();
+    float* const streams = open_taps(taps, rows);
+    cache.tree_.clear();
+    const int most = most_rows();
+    for (int done = 0; done < rows;) {
+      int run = 0, n = 0;
+      cache.make_room(std::min(rows - done, most));
+      while (done + n < rows && n < most) {
+        const int l = lane[done + n];
+        run = n > 0 && cache.rows_[n - 1].lane == l ? run + 1 : 1;
+        if (run > cache.chunk_) break;
+        const int position = static_cast<int>(cache.length_[static_cast<size_t>(l)]++);
+        cache.rows_[n] = {l, token[done + n], position, position + 1, -1, 0};
+        ++n;
+      }
+      cache.pass(n, logits ? logits + static_cast<size_t>(done) * static_cast<size_t>(vocab()) : nullptr,
+                 streams ? streams + static_cast<size_t>(done) * taps->layers.size() * static_cast<size_t>(config_.dim) : nullptr,
+                 taps ? &taps->layers : nullptr);
+      done += n;
+    }
+  }
+
+  void forward_tree(EngineCache& given, int rows, const int32_t* lane, const int32_t* token, const int32_t* parent,
+                    int32_t* logits, Taps* taps) override {
+    GpuCache& cache = mine(given);
+    check_rows(config_, cache, rows, lane, token);
+    check_trees(cache, std::min(cache.chunk_, kTree), rows, lane, parent);
+    if (rows > most_rows()) refuse("the trees have too many rows");
+    use();
+    cache.make_room(rows);
+    cache.tree_.clear();
+    for (int i = 0, first = 0; i < rows; ++i) {
+      if (lane[i] != lane[first]) first = i;
+      const int p = parent[i], slot = i - first, base = static_cast<int>(cache.length_[static_cast<size_t>(lane[i])]);
+      const int position = p < 0 ? base : cache.tree_[static_cast<size_t>(p)].position + 1;
+      cache.tree_.push_back({lane[i], p, slot, position});
+      cache.rows_[i] = {lane[i], token[i], position, base, slot, (p < 0 ? 0 : cache.rows_[p].ancestors) | uint64_t{1} << slot};
+    }
+    cache.pass(rows, logits, open_taps(taps, rows), taps ? &taps->layers : nullptr);
+  }
+
+ private:
+  friend class GpuCache;
+  void use() const { must(cudaSetDevice(device_)); }
+  int most_rows() const { return static_cast<int>(std::clamp<size_t>(kLogits / static_cast<size_t>(vocab()) / 64 * 64, 64, kMostRows)); }
+  GpuCache& mine(EngineCache& given) const {
+    auto* const cache = dynamic_cast<GpuCache*>(&given);
+    if (!cache || cache->network_ != this) refuse("the cache belongs to another network");
+    return *cache;
+  }
+  float* open_taps(Taps* taps, int rows) const {
+    if (!taps) return nullptr;
+    taps->streams.resize(static_cast<size_t>(rows) * taps->layers.size() * static_cast<size_t>(config_.dim));
+    return taps->streams.data();
+  }
+
+  std::string name_;
+  int threads_, device_, widest_ = 0;
+  Memory<int8_t> embed_;
+  Memory<int> embed_scale_, sine_, sigmoid_;
+  Memory<uint64_t> frequency_;
+  int embed_exponent_ = 0;
+  std::vector<Layer> layers_;
+  std::unique_ptr<NormWeights> final_;
+  Weights head_;
+};
+
+GpuCache::GpuCache(const GpuNetwork& network, int lanes, int window, int anchor, int chunk)
+    : network_(&network), window_(window), anchor_(anchor), chunk_(std::min(chunk, kChunk)) {
+  check_cache(lanes, window, anchor, chunk);
+  const Config& c = network.config();
+  heads_ = {c.heads, c.kv_heads, c.head_dim, anchor, std::min(chunk_, kTree), anchor + window - 1};
+  length_.assign(static_cast<size_t>(lanes), anchor);
+  length_[0] = 0;
+  const auto all = static_cast<size_t>(lanes) * static_cast<size_t>(c.kv_heads);
+  for (const Layer& l : network.layers_) {
+    OfLayer o;
+    o.local = l.reach > 0;
+    o.window = o.local ? std::min(window, l.reach) : window;
+    o.size = o.window + chunk_;
+    const size_t ring = all * static_cast<size_t>(o.size), shared = static_cast<size_t>(c.kv_heads) * static_cast<size_t>(anchor);
+    const size_t tokens = ring + shared + (chunk_ > 1 ? all * static_cast<size_t>(heads_.chunk) : 0);
+    if (tokens > INT32_MAX) refuse("so many lanes and so long a window do not fit a GPU");
+    o.anchor = static_cast<int>(ring);
+    o.tree = static_cast<int>(ring + shared);
+    o.key = Memory<int8_t>(tokens * static_cast<size_t>(c.head_dim));
+    o.value = Memory<int8_t>(tokens * static_cast<size_t>(c.head_dim));
+    o.key_scale = Memory<int>(tokens);
+    o.value_scale = Memory<int>(tokens);
+    bytes_ += o.bytes();
+    layers_.push_back(std::move(o));
+  }
+  must(cudaFuncSetAttribute(attend, cudaFuncAttributeMaxDynamicSharedMemorySize, 4 * (1 + kTogether) * (4096 + kTree)));
+  must(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+}
+
+GpuCache::~GpuCache() {
+  for (const auto& [key, graph] : graphs_) cudaGraphExecDestroy(graph);
+  if (stream_) cudaStreamDestroy(stream_);
+  cudaFreeHost(rows_);
+}
+
+void GpuCache::make_room(int rows) {
+  rows = bucket(rows);
+  if (rows <= room_) return;
+  must(cudaStreamSynchronize(stream_));
+  for (const auto& [key, graph] : graphs_) cudaGraphExecDestroy(graph);
+  graphs_.clear();
+  const Config& c = network_->config();
+  const auto n = static_cast<size_t>(rows);
+  const int width = c.heads * c.head_dim;
+  s_ = {};
+  s_.q = Memory<int8_t>(n * static_cast<size_t>(network_->widest_));
+  s_.queries = Memory<int8_t>(2 * n * static_cast<size_t>(width));
+  s_.scale = Memory<int>(n);
+  s_.exponent = Memory<int>(n);
+  s_.x = Memory<int>(n * static_cast<size_t>(c.dim));
+  s_.qkv = Memory<int>(n * static_cast<size_t>(width + 2 * c.kv_heads * c.head_dim));
+  s_.attended = Memory<int>(n * static_cast<size_t>(width));
+  s_.gates = Memory<int>(2 * n * static_cast<size_t>(c.hidden));
+  s_.turns = Memory<int>(2 * n * static_cast<size_t>(c.head_dim));
+  s_.factor = Memory<int>(2 * n * static_cast<size_t>(c.heads));
+  s_.down = Memory<int>(2 * n * static_cast<size_t>(c.heads));
+  s_.logits = Memory<int>(n * static_cast<size_t>(c.vocab));
+  given_ = Memory<Row>(n);
+  cudaFreeHost(rows_);
+  rows_ = nullptr;
+  must(cudaHostAlloc(&rows_, n * sizeof(Row), cudaHostAllocPortable));
+  room_ = rows;
+}
+
+// The kernels of a pass over `rows` rows, a bucket.
+void GpuCache::run(int rows, bool logits, cudaStream_t stream, float* streams, const std::vector<int>* taps) {
+  const GpuNetwork& net = *network_;
+  const Config& c = net.config();
+  const auto n = static_cast<unsigned>(rows);
+  const Row* const given = given_.data();
+  Acts acts{s_.q.data(), 0, s_.scale.data(), s_.exponent.data()};
+  const Queries queries{s_.queries.data(), s_.factor.data(), s_.down.data()};
+  const int width = c.heads * c.head_dim;
+  const auto norm = [&](const NormWeights& by, int kp) {
+    acts.kp = kp;
+    normalise<<<n, kThreads, by.order.size() * sizeof(int), stream>>>(by.norm(c.eps), given, s_.x.data(), c.dim, acts);
+  };
+  embed<<<n, kThreads, 0, stream>>>({net.embed_.data(), net.embed_scale_.data(), net.embed_exponent_, c.dim}, given, s_.x.data());
+  turn_angles<<<n, 32, 0, stream>>>(heads_, given, net.frequency_.data(), net.sine_.data(), s_.turns.data());
+  for (size_t l = 0; l < net.layers_.size(); ++l) {
+    const Layer& layer = net.layers_[l];
+    const Keys keys = layers_[l].keys();
+    norm(layer.attn_norm, layer.qkv.kp);
+    multiply<false>(layer.qkv.matrix(), acts, given, rows, s_.qkv.data(), stream);
+    turn<<<dim3(n, static_cast<unsigned>((2 * (c.heads + c.kv_heads) + kTurned - 1) / kTurned)), 32 * kTurned, 0, stream>>>(heads_, keys, given, s_.qkv.data(), s_.turns.data(), queries);
+    const size_t seen = static_cast<size_t>(anchor_ + layers_[l].window) * static_cast<size_t>(1 + std::min(heads_.group(), kTogether));
+    attend<<<dim3(n, static_cast<unsigned>(c.kv_heads)), kAttend, seen * sizeof(int), stream>>>(heads_, keys, given, queries, s_.attended.data());
+    acts.kp = layer.out.kp;
+    activate_row<<<n, kThreads, 0, stream>>>(given, s_.attended.data(), width, acts);
+    multiply<true>(layer.out.matrix(), acts, given, rows, s_.x.data(), stream);
+    norm(layer.ffn_norm, layer.gate_up.kp);
+    multiply<false>(layer.gate_up.matrix(), acts, given, rows, s_.gates.data(), stream);
+    acts.kp = layer.down.kp;
+    swiglu<<<n, kThreads, 0, stream>>>(given, s_.gates.data(), c.hidden, net.sigmoid_.data(), acts);
+    multiply<true>(layer.down.matrix(), acts, given, rows, s_.x.data(), stream);
+    for (size_t t = 0; streams && t < taps->size(); ++t) {
+      if ((*taps)[t] != static_cast<int>(l)) continue;
+      std::vector<int> x(static_cast<size_t>(count_) * static_cast<size_t>(c.dim));
+      must(cudaMemcpyAsync(x.data(), s_.x.data(), x.size() * sizeof(int), cudaMemcpyDeviceToHost, stream));
+      must(cudaStreamSynchronize(stream));
+      for (size_t i = 0; i < static_cast<size_t>(count_); ++i)
+        for (size_t k = 0; k < static_cast<size_t>(c.dim); ++k)
+          streams[(i * taps->size() + t) * static_cast<size_t>(c.dim) + k] = static_cast<float>(x[i * static_cast<size_t>(c.dim) + k]) / 65536;
+    }
+  }
+  if (logits) {
+    norm(*net.final_, net.head_.kp);
+    multiply<false>(net.head_.matrix(), acts, given, rows, s_.logits.data(), stream);
+  }
+  must(cudaGetLastError());
+}
+
+void GpuCache::pass(int count, int32_t* logits, float* streams, const std::vector<int>* taps) {
+  count_ = count;
+  const int rows = bucket(count);
+  for (int i = count; i < rows; ++i) rows_[i].lane = -1;
+  must(cudaMemcpyAsync(given_.data(), rows_, static_cast<size_t>(rows) * sizeof(Row), cudaMemcpyHostToDevice, stream_));
+  if (streams) {
+    run(rows, logits != nullptr, stream_, streams, taps);
+  } else {
+    cudaGraphExec_t& graph = graphs_[{rows, logits != nullptr}];
+    if (!graph) {
+      cudaGraph_t made;
+      must(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
+      run(rows, logits != nullptr, stream_, nullptr, nullptr);
+      must(cudaStreamEndCapture(stream_, &made));
+      must(cudaGraphInstantiate(&graph, made, 0));
+      cudaGraphDestroy(made);
+    }
+    must(cudaGraphLaunch(graph, stream_));
+  }
+  if (logits) {
+    const size_t size = static_cast<size_t>(count) * static_cast<size_t>(network_->vocab()) * sizeof *logits;
+    must(cudaMemcpyAsync(logits, s_.logits.data(), size, cudaMemcpyDeviceToHost, stream_));
+  }
+  must(cudaStreamSynchronize(stream_));
+}
+
+void GpuCache::keep(int row) {
+  if (row < 0 || row >= static_cast<int>(tree_.size())) refuse("there is no such row to keep");
+  const int lane = tree_[static_cast<size_t>(row)].lane;
+  if (lane < 0) refuse("a way of that lane's tree has been kept");
+  network_->use();
+  std::vector<Kept> kept;
+  for (int i = row; i >= 0; i = tree_[static_cast<size_t>(i)].parent) {
+    const TreeRow& r = tree_[static_cast<size_t>(i)];
+    kept.push_back({lane, r.slot, r.position});
+  }
+  length_[static_cast<size_t>(lane)] = kept.front().position + 1;
+  const Memory<Kept> list(kept);
+  for (const OfLayer& o : layers_)
+    keep_rows<<<dim3(static_cast<unsigned>(kept.size()), static_cast<unsigned>(heads_.kv_heads)), 64, 0, stream_>>>(heads_, o.keys(), list.data());
+  must(cudaGetLastError());
+  must(cudaStreamSynchronize(stream_));
+  for (TreeRow& r : tree_) {
+    if (r.lane == lane) r.lane = -1;
+  }
+}
+
+}  // namespace
+}  // namespace lmc::cuda
+
+// What the processor's part of lmc looks for in this library. `error` gets the reason where the engine is null.
+extern "C" lmc::Engine* lmc_cuda_engine(const lmc::Tensors& tensors, const lmc::Config& config, int threads, int device,
+                                        char* error, size_t room) {
+  try {
+    return new lmc::cuda::GpuNetwork(tensors, config, threads, device);
+  } catch (const std::exception& e) {
+    std::snprintf(error, room, "%s", e.what());
+    return nullptr;
+  }
+}
