@@ -22,7 +22,6 @@ from lmc.kernels import _native
 from lmc.kernels.start import start
 
 if TYPE_CHECKING:
-    from lmc.kernels._native import Network
     from lmc.models.modelfile import Model
 
 FAST, NORMAL, STRONG, NETWORK = 1, 2, 3, 4
@@ -156,9 +155,10 @@ def decode_frame(
         if model is None:
             raise Corrupt("a network frame in a member without a model")
         opened = cast("Model", model)
-        with opened.lock:
+        network = opened.network(threads)
+        with opened.turn:
             return _native.decode_network(
-                opened.network(threads),
+                network,
                 opened.vocabulary,
                 layout.lanes,
                 layout.window,
@@ -213,17 +213,13 @@ def encode_network(
 
     import numpy as np
 
-    def opened() -> Network:
-        with model.lock:
-            return model.network(threads)
-
     with ThreadPoolExecutor(1) as loader:  # the first time, weights are packed meanwhile
-        network = loader.submit(opened)
+        network = loader.submit(model.network, threads)
         lanes = [model.tokenizer.encode(lane) for lane in cut(data, layout.lanes)]
     shared = len(lanes[0])
     if layout.lanes > 1 and shared <= layout.anchor:
         layout = Layout(layout.lanes, layout.window, shared // 2)
-    with model.lock:
+    with model.turn:
         payload = _native.encode_network(
             network.result(),
             model.vocabulary,

@@ -55,6 +55,15 @@ class Network(Engine):
         variant: str = "",
     ) -> None: ...
 
+def cuda_devices(library: str) -> list[str]: ...
+def cuda_engine(
+    library: str,
+    tensors: Mapping[str, NDArray[Any]],
+    config: Mapping[str, Any],
+    threads: int,
+    device: int,
+) -> Engine: ...
+
 class Cache:
     def __init__(
         self, network: Engine, lanes: int, window: int, anchor: int = 0, chunk: int = 128

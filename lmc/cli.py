@@ -63,6 +63,7 @@ class Options:
     pixels: bool = False
     memory: int | None = None
     no_speculate: bool = False
+    device: str = "auto"
     json: bool = False
 
     @property
@@ -180,6 +181,14 @@ _COMMON = [
     click.option("-v", "--verbose", count=True, help="Say more."),
     *_QUIET_JSON,
 ]
+_DEVICE = [
+    click.option(
+        "--device",
+        default="auto",
+        metavar="NAME",
+        help="Run networks on auto, cpu, cuda or cuda:0.",
+    ),
+]
 _HELP = {"help_option_names": ["-h", "--help"]}
 _LAST = [click.argument("paths", nargs=-1, metavar="[FILE]...", type=str)]
 
@@ -280,9 +289,9 @@ def _build(name: str) -> click.Command:
     if name == "models":
         return _models_command()
     groups = {
-        "compress": [_PACKING, _WRITING, _COMMON],
-        "decompress": [_WRITING, _UNPACKING, _COMMON],
-        "test": [_UNPACKING, _COMMON],
+        "compress": [_PACKING, _WRITING, _DEVICE, _COMMON],
+        "decompress": [_WRITING, _UNPACKING, _DEVICE, _COMMON],
+        "test": [_UNPACKING, _DEVICE, _COMMON],
         "list": [_COMMON],
     }
     return _file_command(name, COMMANDS[name], *groups[name])
@@ -328,7 +337,7 @@ def _build_gzip_form() -> click.Command:
         "Compress files without loss, with pretrained models. Without a command, and without "
         "one of -d, -t and -l, lmc compresses."
     )
-    groups = [operations, _PACKING, _WRITING, _UNPACKING, _COMMON, [version]]
+    groups = [operations, _PACKING, _WRITING, _UNPACKING, _DEVICE, _COMMON, [version]]
     plain = _file_command("compress", help, *groups)
     return GzipForm(
         "lmc",
@@ -658,7 +667,10 @@ def _may_replace(output: str, path: str) -> bool:
 def _progress(
     path: str, src: BinaryIO, options: Options, *, shown: bool
 ) -> Iterator[files.Progress]:
+    from lmc.kernels import gpu
+
     total = files.length(src)
+    gpu.use(options.device, total)
     progress = files.Progress(sys.stderr, _shown(path), total, shown=shown and not options.quiet)
     try:
         yield progress

@@ -8,7 +8,7 @@ bytes and the settings, never on how the bytes were cut.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from threading import Lock
@@ -146,6 +146,8 @@ class Compressor:
         self._memory = _memory(self._plan, size, size)
         width = _width(threads, self._plan.model, self._memory, DEFAULT_MEMORY_LIMIT)
         self._frames: Pipeline[_Encoded] = Pipeline(width)
+        # Of frames that are made side by side each has one thread.
+        self._beside = self._settings if width == 1 else replace(self._settings, threads=1)
         self._pending = bytearray()
         self._index = bytearray()  # empty until the member is known to be long
         self._flushed = False
@@ -199,6 +201,8 @@ class Compressor:
             if whole is not None:
                 return whole
             out.append(self._cut(memoryview(b"")))
+        if not self._index:
+            self._beside = self._settings
         jobs = self._jobs()
         if len(jobs) == 1 and not self._index:
             return _short(*jobs[0]())
@@ -238,7 +242,7 @@ class Compressor:
         start = 0
         for size in codecs.pieces(content, self._settings):
             piece = content[start : start + size]
-            jobs.append(partial(_encode, piece, self._settings, self._meter.part(size, size)))
+            jobs.append(partial(_encode, piece, self._beside, self._meter.part(size, size)))
             start += size
         return jobs
 
@@ -304,8 +308,11 @@ def _memory(needs: Plan | Frame, size: int, payload_size: int) -> int:
 
 def _width(threads: int, model: bytes | None, memory: int, limit: int) -> int:
     """How many frames to work on at a time: a network has work for all threads in one frame, byte
-    models have it in several; together they stay below the limit."""
-    return 1 if model is not None else max(1, min(cores(threads), limit // memory))
+    models, and a network on a GPU, have it in several; those on the processor stay together
+    below the limit."""
+    if model is not None:
+        return cores(threads) if import_module("lmc.kernels.gpu").chosen() else 1
+    return max(1, min(cores(threads), limit // memory))
 
 
 def _write(dst: Sink, data: bytes) -> int:

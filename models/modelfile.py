@@ -10,9 +10,11 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import asdict
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -20,13 +22,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lmc.errors import Corrupt, ModelMissing
+from lmc.errors import Corrupt, ModelMissing, Usage
+from lmc.kernels import gpu
 from lmc.models.card import PLAIN, REACH, Architecture, Card
 from lmc.models.safetensors import Safetensors
 from lmc.models.tokenizer import Tokenizer, TokenTable
 
 if TYPE_CHECKING:
-    from lmc.kernels._native import Draft, Network, Speculation, Vocabulary
+    from lmc.kernels._native import Draft, Engine, Speculation, Vocabulary
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
@@ -153,11 +156,12 @@ class Model:
         self.card = card
         self.tensors = tensors
         self.verify = whole
-        self.lock = Lock()  # of its networks, which serve one caller at a time
+        self._lock, self._making = Lock(), Lock()
+        self._turns = count()
         # Shared, like the networks, with what `guessing` gives.
         self._drafts: list[Draft | None] = []
         self.speculation: Speculation | None = None
-        self._networks: dict[int, Network] = {}
+        self._networks: dict[tuple[int, int | None], Engine] = {}
 
     @cached_property
     def table(self) -> TokenTable:
@@ -219,24 +223,41 @@ class Model:
         """Bytes that the open model takes at most: its file and the packed weights."""
         return 5 * sum(tensor.nbytes for tensor in self.tensors.values()) // 2
 
-    def network(self, threads: int) -> Network:
-        """The integer network, made at the first call for each thread count (0: all cores).
+    @property
+    def turn(self) -> AbstractContextManager[object]:
+        """Held while a frame is coded: the processor's networks serve one at a time, GPUs many."""
+        return nullcontext() if gpu.chosen() else self._lock
+
+    def network(self, threads: int) -> Engine:
+        """The integer network, made at the first call for each thread count (0: all cores); on
+        several GPUs they take turns.
 
         Raises Corrupt when the file is damaged, or when the values break a bound that the
-        arithmetic needs.
+        arithmetic needs; Usage when the GPU cannot take it.
         """
-        if threads not in self._networks:
+        with self._making:
+            gpus = gpu.chosen()
+            place = gpus[next(self._turns) % len(gpus)] if gpus else None
+            if (threads, place) not in self._networks:
+                try:
+                    self._networks[threads, place] = self._make(threads, place)
+                except ValueError as error:
+                    self.verify()  # damage explains it better
+                    raise Corrupt(f"the model {self.card.name} is unusable: {error}") from error
+            self.verify()
+            return self._networks[threads, place]
+
+    def _make(self, threads: int, place: int | None) -> Engine:
+        shape = asdict(self.card.architecture)
+        if place is None:
             from lmc.kernels._native import Network
 
-            try:
-                self._networks[threads] = Network(
-                    dict(self.tensors), asdict(self.card.architecture), threads
-                )
-            except ValueError as error:
-                self.verify()  # damage explains it better
-                raise Corrupt(f"the model {self.card.name} is unusable: {error}") from error
-        self.verify()
-        return self._networks[threads]
+            return Network(dict(self.tensors), shape, threads)
+        try:
+            return gpu.engine(self.tensors, shape, threads, place)
+        except RuntimeError as error:
+            why = f"the GPU cannot run {self.card.name}: {error}"
+            raise Usage(why, hint="--device cpu") from error
 
 
 def write(path: Path, card: Card, tensors: Tensors) -> None:

@@ -185,7 +185,7 @@ class GpuNetwork : public Engine {
     use();
     cudaDeviceProp found;
     must(cudaGetDeviceProperties(&found, device));
-    if (found.major < 8) refuse(std::string("the GPU ") + found.name + " is too old: it needs int8 tensor cores (compute capability 8.0)");
+    if (found.major < 8) throw std::runtime_error(std::string(found.name) + " is too old: it has no int8 products of compute capability 8.0");
     name_ = "cuda";
     const Reader read{tensors};
     const Config& c = config_;
@@ -472,13 +472,39 @@ void GpuCache::keep(int row) {
 }  // namespace
 }  // namespace lmc::cuda
 
-// What the processor's part of lmc looks for in this library. `error` gets the reason where the engine is null.
+// What the processor's part of lmc looks for in this library. `error` gets the reason where the engine is null;
+// `unusable`: it lies in the model.
 extern "C" lmc::Engine* lmc_cuda_engine(const lmc::Tensors& tensors, const lmc::Config& config, int threads, int device,
-                                        char* error, size_t room) {
+                                        char* error, size_t room, bool* unusable) {
+  *unusable = false;
   try {
     return new lmc::cuda::GpuNetwork(tensors, config, threads, device);
+  } catch (const std::bad_alloc&) {
+    size_t left = 0, all = 0;
+    cudaMemGetInfo(&left, &all);
+    std::snprintf(error, room, "the model does not fit the GPU, which has %zu of %zu MiB left", left >> 20, all >> 20);
+  } catch (const std::invalid_argument& e) {
+    *unusable = true;
+    std::snprintf(error, room, "%s", e.what());
   } catch (const std::exception& e) {
     std::snprintf(error, room, "%s", e.what());
-    return nullptr;
   }
+  return nullptr;
+}
+
+// The number of GPUs, and their names one behind the other; -1 and the reason if none can be used.
+extern "C" int lmc_cuda_devices(char* names, size_t room) {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess) {
+    std::snprintf(names, room, "%s", cudaGetErrorString(error));
+    return -1;
+  }
+  size_t at = 0;
+  for (int i = 0; i < count; ++i) {
+    cudaDeviceProp found;
+    if (at + sizeof found.name > room || cudaGetDeviceProperties(&found, i) != cudaSuccess) return i;
+    at += static_cast<size_t>(std::snprintf(names + at, room - at, "%s", found.name)) + 1;
+  }
+  return count;
 }

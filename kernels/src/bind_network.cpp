@@ -1,4 +1,5 @@
-// The Python face of the network.
+// The Python face of the network, and of the library that runs it on a GPU (kernels/cuda), if it is there.
+#include <dlfcn.h>
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
@@ -17,29 +18,72 @@ int field(const py::dict& config, const char* name) {
   return config[name].cast<int>();
 }
 
-std::unique_ptr<Network> make(const py::object& tensor_map, const py::object& architecture, int threads,
-                              const std::string& variant) {
-  const py::dict arrays(tensor_map), config(architecture);
-  Tensors tensors;
-  std::vector<py::array> keep;
-  for (const auto& item : arrays) {
-    py::array a = py::array::ensure(item.second, py::array::c_style);
-    if (!a) throw py::value_error("a tensor is not an array");
-    Tensor t;
-    if (py::isinstance<py::array_t<int8_t>>(a)) t.type = Type::i8;
-    if (py::isinstance<py::array_t<int32_t>>(a)) t.type = Type::i32;
-    if (py::isinstance<py::array_t<uint64_t>>(a)) t.type = Type::u64;
-    for (py::ssize_t i = 0; i < a.ndim(); ++i) t.shape.push_back(a.shape(i));
-    t.data = a.data();
-    tensors[item.first.cast<std::string>()] = t;
-    keep.push_back(std::move(a));
+// Tensors and an architecture as Python has them, kept alive.
+struct Given {
+  Given(const py::object& tensor_map, const py::object& architecture) {
+    const py::dict arrays(tensor_map), c(architecture);
+    for (const auto& item : arrays) {
+      py::array a = py::array::ensure(item.second, py::array::c_style);
+      if (!a) throw py::value_error("a tensor is not an array");
+      Tensor t;
+      if (py::isinstance<py::array_t<int8_t>>(a)) t.type = Type::i8;
+      if (py::isinstance<py::array_t<int32_t>>(a)) t.type = Type::i32;
+      if (py::isinstance<py::array_t<uint64_t>>(a)) t.type = Type::u64;
+      for (py::ssize_t i = 0; i < a.ndim(); ++i) t.shape.push_back(a.shape(i));
+      t.data = a.data();
+      tensors[item.first.cast<std::string>()] = t;
+      keep.push_back(std::move(a));
+    }
+    if (!c.contains("eps")) throw py::value_error("the architecture lacks eps");
+    config = {field(c, "dim"),    field(c, "layers"), field(c, "heads"), field(c, "kv_heads"), field(c, "head_dim"),
+              field(c, "hidden"), field(c, "vocab"),  field(c, "extra"), c["eps"].cast<int64_t>()};
   }
-  if (!config.contains("eps")) throw py::value_error("the architecture lacks eps");
-  const Config c{field(config, "dim"),      field(config, "layers"), field(config, "heads"),
-                 field(config, "kv_heads"), field(config, "head_dim"), field(config, "hidden"),
-                 field(config, "vocab"),    field(config, "extra"),  config["eps"].cast<int64_t>()};
+  Tensors tensors;
+  Config config;
+  std::vector<py::array> keep;
+};
+
+std::unique_ptr<Network> make(const py::object& tensors, const py::object& architecture, int threads,
+                              const std::string& variant) {
+  const Given given(tensors, architecture);
   py::gil_scoped_release release;
-  return std::make_unique<Network>(tensors, c, threads, variant);
+  return std::make_unique<Network>(given.tensors, given.config, threads, variant);
+}
+
+// A function of the library for GPUs, which stays open.
+template <class F>
+F* of_library(const std::string& path, const char* name) {
+  void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!library) throw std::runtime_error(dlerror());
+  void* const found = dlsym(library, name);
+  if (!found) throw std::runtime_error(dlerror());
+  return reinterpret_cast<F*>(found);
+}
+
+constexpr size_t kMessage = 500;
+
+std::vector<std::string> cuda_devices(const std::string& path) {
+  char text[kMessage * 16];
+  auto* const ask = of_library<int(char*, size_t)>(path, "lmc_cuda_devices");
+  const int count = ask(text, sizeof text);
+  if (count < 0) throw std::runtime_error(text);
+  std::vector<std::string> names;
+  const char* at = text;
+  for (int i = 0; i < count; ++i, at += names.back().size() + 1) names.emplace_back(at);
+  return names;
+}
+
+std::unique_ptr<Engine> cuda_engine(const std::string& path, const py::object& tensors, const py::object& architecture, int threads,
+                                    int device) {
+  const Given given(tensors, architecture);
+  py::gil_scoped_release release;
+  using Make = Engine*(const Tensors&, const Config&, int, int, char*, size_t, bool*);
+  char error[kMessage];
+  bool unusable = false;  // the model is to blame, not the GPU
+  Engine* const made = of_library<Make>(path, "lmc_cuda_engine")(given.tensors, given.config, threads, device, error, sizeof error, &unusable);
+  if (!made && unusable) throw std::invalid_argument(error);
+  if (!made) throw std::runtime_error(error);
+  return std::unique_ptr<Engine>(made);
 }
 
 std::unique_ptr<EngineCache> open(Engine& network, int lanes, int window, int anchor, int chunk) {
@@ -107,6 +151,9 @@ void bind_network(py::module_& m) {
       .def_property_readonly("bytes", &Engine::bytes);
   py::class_<Network, Engine>(m, "Network", "The transformer on the processor.")
       .def(py::init(&make), py::arg("tensors"), py::arg("config"), py::arg("threads") = 0, py::arg("variant") = "");
+  m.def("cuda_devices", &cuda_devices, py::arg("library"), "Names of the GPUs.");
+  m.def("cuda_engine", &cuda_engine, py::arg("library"), py::arg("tensors"), py::arg("config"), py::arg("threads"), py::arg("device"),
+        "The transformer on a GPU.");
   py::class_<EngineCache>(m, "Cache", "Keys and values of some lanes.")
       .def(py::init(&open), py::arg("network"), py::arg("lanes"), py::arg("window"),
            py::arg("anchor") = 0, py::arg("chunk") = 128, py::keep_alive<1, 2>())

@@ -159,7 +159,7 @@ def main() -> None:
         known = milliseconds(Step(net, 0, 2, found.context, found.width), found.repeats)
         later = milliseconds(Step(net, 1, found.width, found.context, found.width), found.repeats)
     measured = json.loads(found.measured.read_text())
-    gains = {}
+    gains: dict[str, dict[int, float]] = {}
     for category, facts in measured.items():
         if "tree" not in facts:
             continue

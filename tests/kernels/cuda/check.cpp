@@ -9,7 +9,8 @@
 #include "../random_model.hpp"
 #include "engine.hpp"
 
-extern "C" lmc::Engine* lmc_cuda_engine(const lmc::Tensors&, const lmc::Config&, int threads, int device, char* error, size_t room);
+extern "C" lmc::Engine* lmc_cuda_engine(const lmc::Tensors&, const lmc::Config&, int threads, int device, char* error, size_t room,
+                                        bool* unusable);
 
 namespace {
 
@@ -17,7 +18,8 @@ using namespace lmc;
 
 std::unique_ptr<Engine> gpu(const Model& model, const Config& c) {
   char error[300];
-  std::unique_ptr<Engine> made(lmc_cuda_engine(model.tensors, c, 1, 0, error, sizeof error));
+  bool unusable;
+  std::unique_ptr<Engine> made(lmc_cuda_engine(model.tensors, c, 1, 0, error, sizeof error, &unusable));
   if (!made) std::printf("no engine: %s\n", error), std::exit(2);
   return made;
 }

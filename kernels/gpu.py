@@ -1,0 +1,74 @@
+"""GPUs that may run the network: which ones there are, and which are in use.
+
+What is computed there is what the processor computes, bit for bit (kernels/cuda), so that the
+choice decides speed alone and is the whole process's: no file says where it was made.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lmc.errors import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lmc.kernels._native import Engine
+
+LIBRARY = Path(__file__).with_name("_cuda.so")
+"""Made by the build where CUDA's compiler is found."""
+
+WORTH = 1 << 20
+"""Bytes of a file from which on "auto" waits for a GPU to start."""
+
+DEVICES = ("auto", "cpu", "cuda")
+
+_chosen: tuple[int, ...] = ()
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """The GPUs that lmc can use, in CUDA's order. Raises Usage, which says why there is none."""
+    if not LIBRARY.exists():
+        raise Usage("this lmc was built without CUDA", hint="install it where nvcc is on the PATH")
+    from lmc.kernels._native import cuda_devices
+
+    try:
+        return tuple(cuda_devices(str(LIBRARY)))
+    except RuntimeError as error:
+        raise Usage(f"no GPU can be used: {error}") from error
+
+
+def use(device: str, size: int | None = None) -> None:
+    """Run networks on "cpu", on "cuda", which is all GPUs, on "cuda:0", … or on what "auto" finds
+    best for content of `size` bytes (None: nobody knows). Raises Usage."""
+    global _chosen
+    kind, _, number = device.partition(":")
+    if kind not in DEVICES or (number and not (kind == "cuda" and number.isdecimal())):
+        raise Usage(f"there is no device {device!r}", hint="devices: auto, cpu, cuda, cuda:0, …")
+    found: tuple[str, ...] = ()
+    if kind == "cuda":
+        found = names()
+    elif kind == "auto" and LIBRARY.exists() and (size is None or size >= WORTH):
+        try:
+            found = names()
+        except Usage:
+            found = ()
+    if number and int(number) >= len(found):
+        raise Usage(f"there is no device {device!r}", hint=f"there are {len(found)} GPUs")
+    _chosen = (int(number),) if number else tuple(range(len(found)))
+
+
+def chosen() -> tuple[int, ...]:
+    """The numbers of the GPUs in use; none: the processor is."""
+    return _chosen
+
+
+def engine(tensors: Mapping[str, Any], config: Mapping[str, Any], threads: int, gpu: int) -> Engine:
+    """A network on a GPU, whose frames have so many threads each for their other work. Raises
+    ValueError for what the arithmetic does not allow, RuntimeError for what the GPU does not."""
+    from lmc.kernels._native import cuda_engine
+
+    return cuda_engine(str(LIBRARY), dict(tensors), dict(config), threads, gpu)
