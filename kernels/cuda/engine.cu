@@ -30,6 +30,9 @@ void must(cudaError_t error) {
 
 int round_up(int n, int to) { return (n + to - 1) / to * to; }
 
+// What the default stream does is done: a cache's own stream would not wait for it.
+void settle() { must(cudaStreamSynchronize(cudaStreamLegacy)); }
+
 // Memory of the GPU, zeroed.
 template <class T>
 class Memory {
@@ -39,9 +42,12 @@ class Memory {
     if (n == 0) return;
     must(cudaMalloc(&data_, n * sizeof(T)));
     must(cudaMemset(data_, 0, n * sizeof(T)));
+    settle();
   }
   Memory(const T* from, size_t n) : Memory(n) {
-    if (n > 0) must(cudaMemcpy(data_, from, n * sizeof(T), cudaMemcpyHostToDevice));
+    if (n == 0) return;
+    must(cudaMemcpy(data_, from, n * sizeof(T), cudaMemcpyHostToDevice));
+    settle();
   }
   explicit Memory(const std::vector<T>& from) : Memory(from.data(), from.size()) {}
   Memory(Memory&& o) noexcept : data_(std::exchange(o.data_, nullptr)), size_(std::exchange(o.size_, 0)) {}
