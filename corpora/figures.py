@@ -157,9 +157,12 @@ def lanes(path: str, count: int, window: int, numbers: list[int]) -> None:
 
 def speculate(name: str, count: int, paths: list[str]) -> None:
     """The middle of three turns with each way, one after another; DRAFTS names a folder of draft
-    networks other than lmc's own."""
+    networks other than lmc's own, DEVICE what runs the network (cpu)."""
+    from lmc.kernels import gpu
     from lmc.kernels._native import Speculation
     from lmc.models import modelfile, registry
+
+    gpu.use(os.environ.get("DEVICE", "cpu"))
 
     modelfile.DRAFTS = Path(os.environ.get("DRAFTS", modelfile.DRAFTS))
     model = registry.open_model(name)
@@ -186,6 +189,7 @@ def speculate(name: str, count: int, paths: list[str]) -> None:
             sha256=digest(data),
             bytes=len(data),
             model=name,
+            device=[gpu.names()[i] for i in gpu.chosen()] or "cpu",
             draft=model.draft() is not None,
             tokens=seen.tokens,
             tokens_per_pass=round(seen.tokens / seen.passes, 3),

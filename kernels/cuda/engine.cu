@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <map>
 #include <stdexcept>
+#include <tuple>
 
 #include "../src/engine_checks.hpp"
 #include "../src/network_kernels.hpp"
@@ -160,15 +161,16 @@ class GpuCache : public EngineCache {
   // Working memory for so many rows.
   struct Scratch {
     Memory<int8_t> q, queries;
-    Memory<int> scale, exponent, x, qkv, attended, gates, turns, factor, down, logits;
+    Memory<int> scale, exponent, x, qkv, attended, gates, turns, factor, down, logits, taps;
   };
 
   void make_room(int rows);
-  void run(int rows, bool logits, cudaStream_t stream, float* streams, const std::vector<int>* taps);
-  void pass(int rows, int32_t* logits, float* streams, const std::vector<int>* taps);
+  void drop_graphs();
+  void run(int rows, bool logits, const std::vector<int>& taps);
+  void pass(int rows, int32_t* logits, float* streams, const std::vector<int>& taps);
 
   const GpuNetwork* network_;
-  int window_, anchor_, chunk_, room_ = 0, count_ = 0;
+  int window_, anchor_, chunk_, room_ = 0;
   size_t bytes_ = 0;
   Heads heads_;
   std::vector<int64_t> length_;
@@ -176,7 +178,8 @@ class GpuCache : public EngineCache {
   Scratch s_;
   Row* rows_ = nullptr;  // of the pass, read by the GPU from this memory
   Memory<Row> given_;
-  std::map<std::pair<int, bool>, cudaGraphExec_t> graphs_;
+  // By rows, whether logits are wanted, and the layers that are tapped.
+  std::map<std::tuple<int, bool, std::vector<int>>, cudaGraphExec_t> graphs_;
   cudaStream_t stream_ = nullptr;
   struct TreeRow {
     int lane, parent, slot, position;
@@ -266,7 +269,7 @@ class GpuNetwork : public Engine {
       }
       cache.pass(n, logits ? logits + static_cast<size_t>(done) * static_cast<size_t>(vocab()) : nullptr,
                  streams ? streams + static_cast<size_t>(done) * taps->layers.size() * static_cast<size_t>(config_.dim) : nullptr,
-                 taps ? &taps->layers : nullptr);
+                 taps ? taps->layers : std::vector<int>());
       done += n;
     }
   }
@@ -287,7 +290,7 @@ class GpuNetwork : public Engine {
       cache.tree_.push_back({lane[i], p, slot, position});
       cache.rows_[i] = {lane[i], token[i], position, base, slot, (p < 0 ? 0 : cache.rows_[p].ancestors) | uint64_t{1} << slot};
     }
-    cache.pass(rows, logits, open_taps(taps, rows), taps ? &taps->layers : nullptr);
+    cache.pass(rows, logits, open_taps(taps, rows), taps ? taps->layers : std::vector<int>());
   }
 
  private:
@@ -345,8 +348,13 @@ GpuCache::GpuCache(const GpuNetwork& network, int lanes, int window, int anchor,
   must(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
 }
 
-GpuCache::~GpuCache() {
+void GpuCache::drop_graphs() {
   for (const auto& [key, graph] : graphs_) cudaGraphExecDestroy(graph);
+  graphs_.clear();
+}
+
+GpuCache::~GpuCache() {
+  drop_graphs();
   if (stream_) cudaStreamDestroy(stream_);
   cudaFreeHost(rows_);
 }
@@ -355,8 +363,7 @@ void GpuCache::make_room(int rows) {
   rows = bucket(rows);
   if (rows <= room_) return;
   must(cudaStreamSynchronize(stream_));
-  for (const auto& [key, graph] : graphs_) cudaGraphExecDestroy(graph);
-  graphs_.clear();
+  drop_graphs();
   const Config& c = network_->config();
   const auto n = static_cast<size_t>(rows);
   const int width = c.heads * c.head_dim;
@@ -381,7 +388,8 @@ void GpuCache::make_room(int rows) {
 }
 
 // The kernels of a pass over `rows` rows, a bucket.
-void GpuCache::run(int rows, bool logits, cudaStream_t stream, float* streams, const std::vector<int>* taps) {
+void GpuCache::run(int rows, bool logits, const std::vector<int>& taps) {
+  cudaStream_t stream = stream_;
   const GpuNetwork& net = *network_;
   const Config& c = net.config();
   const auto n = static_cast<unsigned>(rows);
@@ -411,14 +419,10 @@ void GpuCache::run(int rows, bool logits, cudaStream_t stream, float* streams, c
     acts.kp = layer.down.kp;
     swiglu<<<n, kThreads, 0, stream>>>(given, s_.gates.data(), c.hidden, net.sigmoid_.data(), acts);
     multiply<true>(layer.down.matrix(), acts, given, rows, s_.x.data(), stream);
-    for (size_t t = 0; streams && t < taps->size(); ++t) {
-      if ((*taps)[t] != static_cast<int>(l)) continue;
-      std::vector<int> x(static_cast<size_t>(count_) * static_cast<size_t>(c.dim));
-      must(cudaMemcpyAsync(x.data(), s_.x.data(), x.size() * sizeof(int), cudaMemcpyDeviceToHost, stream));
-      must(cudaStreamSynchronize(stream));
-      for (size_t i = 0; i < static_cast<size_t>(count_); ++i)
-        for (size_t k = 0; k < static_cast<size_t>(c.dim); ++k)
-          streams[(i * taps->size() + t) * static_cast<size_t>(c.dim) + k] = static_cast<float>(x[i * static_cast<size_t>(c.dim) + k]) / 65536;
+    for (size_t t = 0; t < taps.size(); ++t) {
+      if (taps[t] != static_cast<int>(l)) continue;
+      const size_t size = static_cast<size_t>(rows) * static_cast<size_t>(c.dim);
+      must(cudaMemcpyAsync(s_.taps.data() + t * size, s_.x.data(), size * sizeof(int), cudaMemcpyDeviceToDevice, stream_));
     }
   }
   if (logits) {
@@ -428,30 +432,36 @@ void GpuCache::run(int rows, bool logits, cudaStream_t stream, float* streams, c
   must(cudaGetLastError());
 }
 
-void GpuCache::pass(int count, int32_t* logits, float* streams, const std::vector<int>* taps) {
-  count_ = count;
+void GpuCache::pass(int count, int32_t* logits, float* streams, const std::vector<int>& taps) {
   const int rows = bucket(count);
+  const auto dim = static_cast<size_t>(network_->config().dim);
+  const size_t tapped = static_cast<size_t>(rows) * dim;
+  if (s_.taps.bytes() < taps.size() * tapped * sizeof(int)) {
+    drop_graphs();
+    s_.taps = Memory<int>(taps.size() * static_cast<size_t>(room_) * dim);
+  }
   for (int i = count; i < rows; ++i) rows_[i].lane = -1;
   must(cudaMemcpyAsync(given_.data(), rows_, static_cast<size_t>(rows) * sizeof(Row), cudaMemcpyHostToDevice, stream_));
-  if (streams) {
-    run(rows, logits != nullptr, stream_, streams, taps);
-  } else {
-    cudaGraphExec_t& graph = graphs_[{rows, logits != nullptr}];
-    if (!graph) {
-      cudaGraph_t made;
-      must(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
-      run(rows, logits != nullptr, stream_, nullptr, nullptr);
-      must(cudaStreamEndCapture(stream_, &made));
-      must(cudaGraphInstantiate(&graph, made, 0));
-      cudaGraphDestroy(made);
-    }
-    must(cudaGraphLaunch(graph, stream_));
+  cudaGraphExec_t& graph = graphs_[{rows, logits != nullptr, taps}];
+  if (!graph) {
+    cudaGraph_t made;
+    must(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
+    run(rows, logits != nullptr, taps);
+    must(cudaStreamEndCapture(stream_, &made));
+    must(cudaGraphInstantiate(&graph, made, 0));
+    cudaGraphDestroy(made);
   }
+  must(cudaGraphLaunch(graph, stream_));
   if (logits) {
     const size_t size = static_cast<size_t>(count) * static_cast<size_t>(network_->vocab()) * sizeof *logits;
     must(cudaMemcpyAsync(logits, s_.logits.data(), size, cudaMemcpyDeviceToHost, stream_));
   }
+  std::vector<int> x(taps.size() * tapped);
+  if (!x.empty()) must(cudaMemcpyAsync(x.data(), s_.taps.data(), x.size() * sizeof(int), cudaMemcpyDeviceToHost, stream_));
   must(cudaStreamSynchronize(stream_));
+  for (size_t t = 0; t < taps.size(); ++t)
+    for (size_t i = 0; i < static_cast<size_t>(count); ++i)
+      for (size_t k = 0; k < dim; ++k) streams[(i * taps.size() + t) * dim + k] = static_cast<float>(x[t * tapped + i * dim + k]) / 65536;
 }
 
 void GpuCache::keep(int row) {

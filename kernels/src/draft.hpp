@@ -54,7 +54,7 @@ class Drafter {
   const std::vector<Node>& grow(uint32_t input, bool guess) {
     if (rows_ > 0) pace_.pass(rows_, passed_, guessed_ + passed_, tokens_);
     const double began = now();
-    tree_.grow(history_, drafts_.get(), input, guess ? kRows : 1, pace_.threshold(), pace_.token());
+    tree_.grow(history_, drafts_.get(), input, guess ? kRows : 1, pace_);
     rows_ = static_cast<int>(tree_.nodes().size());
     tokens_ = 0;
     looked_ = now();

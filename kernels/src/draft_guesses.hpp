@@ -22,7 +22,7 @@ class Drafts {
 
   Drafts(const Weights& weights, Pool& pool) : w_(weights), state_(weights, pool) {
     taps_.layers = weights.layers;
-    worth_.fill(Rate(0.5f));
+    worth_.fill(Rate(0.35f));
   }
 
   Taps& taps() { return taps_; }
@@ -32,18 +32,21 @@ class Drafts {
     said_.push_back(static_cast<int32_t>(token));
     streams_.insert(streams_.end(), taps_.streams.begin() + static_cast<ptrdiff_t>(static_cast<size_t>(row) * width),
                     taps_.streams.begin() + static_cast<ptrdiff_t>((static_cast<size_t>(row) + 1) * width));
-    if (said_.size() > kLeft) {  // nobody has asked for long: the text may begin anew here
-      said_.erase(said_.begin(), said_.end() - 64);
-      streams_.erase(streams_.begin(), streams_.end() - static_cast<ptrdiff_t>(64 * width));
+    if (said_.size() > kLeft) {  // nobody has asked for long: the text may begin anew here, catching up would take longer
+      said_.erase(said_.begin(), said_.end() - kKept);
+      streams_.erase(streams_.begin(), streams_.end() - static_cast<ptrdiff_t>(kKept * width));
       state_.forget();
     }
   }
-  // Whether an answer for nodes of this depth and probability in all saves more time than it takes. Now and
-  // then it is asked anyway.
-  bool pays(int depth, float p, double token) {
+  // Whether an answer for nodes of this depth and probability in all saves more time than it takes, itself and by
+  // the rows that it adds: `token` seconds for each token that it finds, `each` for each row. Now and then it is
+  // asked anyway.
+  bool pays(int depth, float p, double token, double each) {
     if (depth == 0) ++turn_;
     const size_t at = place(depth);
-    return asked_[at] < kTrials || turn_ % 64 == 0 || p * worth_[at].p() * token > kMargin * seconds_[at];
+    if (asked_[0] < kTrials || turn_ % kSeldom == 0) return true;
+    const double spent = seconds_[asked_[at] > 0 ? at : 0] + kAdded * p * each;
+    return p * worth_[at].p() * token > kMargin * spent;
   }
   // What follows the known text: states and probabilities, of one row.
   void begin() {
@@ -92,9 +95,10 @@ class Drafts {
   }
 
  private:
-  static constexpr size_t kPlaces = 6, kLeft = 512;
-  static constexpr int kTrials = 12;
-  static constexpr double kMargin = 1.2;  // a row more costs time, too
+  static constexpr size_t kPlaces = 6, kLeft = 64, kKept = 32;
+  static constexpr int kTrials = 2;        // answers of which the first one is slow
+  static constexpr uint32_t kSeldom = 1024;
+  static constexpr double kMargin = 1.2, kAdded = 2.5;  // rows for a node that is asked about
   static size_t place(int depth) { return std::min<size_t>(static_cast<size_t>(depth), kPlaces - 1); }
   void took(int depth, double seconds) {
     const size_t at = place(depth);

@@ -40,6 +40,7 @@ class Pace {
     return static_cast<float>(std::clamp(each_ / token(), 0.02, 0.6));
   }
   double token() const { return done_ > 0 ? spent_ / done_ : 0; }  // seconds of one
+  double row() const { return each_; }                                // seconds of one more
   double time(int rows) const { return base_ + each_ * rows; }
 
  private:

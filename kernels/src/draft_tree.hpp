@@ -11,6 +11,7 @@
 
 #include "draft_guesses.hpp"
 #include "draft_history.hpp"
+#include "draft_pace.hpp"
 
 namespace lmc::draft {
 
@@ -30,13 +31,12 @@ class Tree {
  public:
   const std::vector<Node>& nodes() const { return nodes_; }
 
-  // The most probable ways of at least `threshold`, at most `rows` nodes, depth first. `drafts` may be null;
-  // `token`: the seconds that one more token saves.
-  void grow(const History& history, Drafts* drafts, uint32_t input, int rows, float threshold, double token) {
+  // The most probable ways of at least `threshold`, at most `rows` nodes, depth first. `drafts` may be null.
+  void grow(const History& history, Drafts* drafts, uint32_t input, int rows, const Pace& pace) {
     nodes_.assign(1, {input, -1, 0, 1.0f});
     asked_.assign(1, 0);
     if (rows == 1) return;
-    ask(history, drafts, threshold, token);
+    ask(history, drafts, pace);
     choose(rows);
   }
 
@@ -70,7 +70,8 @@ class Tree {
   }
 
   // Level by level, all nodes that may be worth their time.
-  void ask(const History& history, Drafts* drafts, float threshold, double token) {
+  void ask(const History& history, Drafts* drafts, const Pace& pace) {
+    const float threshold = pace.threshold();
     std::vector<int> level{0};
     std::vector<std::vector<float>> states(1);    // of each node that it was asked about
     std::vector<std::vector<int>> ancestry(1);    // numbers on the way to each node, itself last
@@ -96,7 +97,7 @@ class Tree {
       std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return at(level[a]).p > at(level[b]).p; });
       if (order.size() > Drafts::kNodes) order.resize(Drafts::kNodes);
       for (const size_t i : order) p += at(level[i]).p;
-      if (!order.empty() && drafts->pays(depth, p, token)) {
+      if (!order.empty() && drafts->pays(depth, p, pace.token(), pace.row())) {
         if (depth == 0) {
           drafts->begin();
           row[0] = 0;
