@@ -45,8 +45,8 @@ def use(device: str, size: int | None = None) -> None:
     """Run networks on "cpu", on "cuda", which is all GPUs, on "cuda:0", … or on what "auto" finds
     best for content of `size` bytes (None: nobody knows). Raises Usage."""
     global _chosen
-    kind, _, number = device.partition(":")
-    if kind not in DEVICES or (number and not (kind == "cuda" and number.isdecimal())):
+    kind, colon, number = device.partition(":")
+    if kind not in DEVICES or (colon and not (kind == "cuda" and number.isdecimal())):
         raise Usage(f"there is no device {device!r}", hint="devices: auto, cpu, cuda, cuda:0, …")
     found: tuple[str, ...] = ()
     if kind == "cuda":

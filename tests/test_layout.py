@@ -22,6 +22,7 @@ TOP = {
     "README.md",
     "codecs",
     "corpora",
+    "docs",
     "kernels",
     "lmc",
     "models",

@@ -164,7 +164,7 @@ def main() -> None:
         if "tree" not in facts:
             continue
         gains[category] = {}
-        for n in SIZES:
+        for n in (size for size in SIZES if str(size) in facts["tree"]):
             depth = min(found.depth, n)
             spent = passes[n + 1] + known + (depth - 1) * later
             gains[category][n] = round(facts["tree"][str(n)] * passes[1] / spent, 3)

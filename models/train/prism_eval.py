@@ -29,7 +29,7 @@ from lmc.models.train.target import Target, load
 if TYPE_CHECKING:
     from torch import Tensor
 
-SIZES = (1, 2, 4, 8, 16, 32, 64)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 TOPS = (1, 2, 4, 10)  # guesses of a position of which one must be right
 
 

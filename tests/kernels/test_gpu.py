@@ -1,0 +1,117 @@
+"""The choice of a device, and, where there is a GPU, its logits against the processor's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lmc
+from lmc.errors import Usage
+from lmc.kernels import _native, gpu
+from lmc.models import registry
+
+SAMPLE = Path(__file__).parents[2] / "corpora" / "time-machine.txt"
+
+
+@pytest.fixture(autouse=True)
+def _back_to_the_processor() -> Iterator[None]:
+    gpu.names.cache_clear()
+    yield
+    gpu.names.cache_clear()
+    gpu.use("cpu")
+
+
+def gpus() -> tuple[str, ...]:
+    try:
+        return gpu.names()
+    except Usage:
+        return ()
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "auto:1", ""])
+def test_devices_that_do_not_exist_are_refused(device: str) -> None:
+    with pytest.raises(Usage):
+        gpu.use(device)
+    assert gpu.chosen() == ()
+
+
+def test_without_the_library_only_the_processor_is_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(gpu, "LIBRARY", tmp_path / "none.so")
+    gpu.use("auto")
+    assert gpu.chosen() == ()
+    with pytest.raises(Usage, match="without CUDA"):
+        gpu.use("cuda")
+
+
+def test_a_library_that_does_not_open_is_a_clear_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    library = tmp_path / "_cuda.so"
+    library.write_bytes(b"no library")
+    monkeypatch.setattr(gpu, "LIBRARY", library)
+    gpu.use("auto")  # goes on without
+    assert gpu.chosen() == ()
+    with pytest.raises(Usage, match="no GPU can be used"):
+        gpu.use("cuda:0")
+
+
+def test_small_files_do_not_wait_for_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(gpu, "LIBRARY", SAMPLE)
+    monkeypatch.setattr(gpu, "names", lambda: ("one", "two"))
+    gpu.use("auto", gpu.WORTH - 1)
+    assert gpu.chosen() == ()
+    gpu.use("auto", gpu.WORTH)
+    assert gpu.chosen() == (0, 1)
+    gpu.use("auto")
+    assert gpu.chosen() == (0, 1)
+    gpu.use("cuda:1", 1)
+    assert gpu.chosen() == (1,)
+    with pytest.raises(Usage, match="no device"):
+        gpu.use("cuda:2")
+
+
+needs_gpu = pytest.mark.skipif(not gpus(), reason="there is no GPU")
+
+
+@needs_gpu
+@pytest.mark.parametrize("name", ["lmc-tiny", "lmc-small"])
+def test_logits_are_the_processors(name: str) -> None:
+    from lmc.kernels.bench_cuda import compared
+
+    model = registry.open_model(name)
+    processor = model.network(0)
+    gpu.use("cuda:0")
+    ids = np.array(model.tokenizer.encode(SAMPLE.read_bytes()), np.int32)
+    found = compared(processor, model.network(0), ids, 20_000)
+    assert found["rows"] >= 20_000
+    assert found["logits that differ"] == 0
+
+
+@needs_gpu
+def test_files_of_either_open_on_the_other() -> None:
+    data = SAMPLE.read_bytes()
+    plain = lmc.compress(data, 4, frame_size=1 << 16)
+    gpu.use("cuda")
+    assert lmc.compress(data, 4, frame_size=1 << 16) == plain
+    assert lmc.decompress(plain) == data
+    assert lmc.decompress(lmc.compress(data[:5000], 4)) == data[:5000]  # one lane: trees
+
+
+@needs_gpu
+def test_a_cache_belongs_to_its_network() -> None:
+    model = registry.open_model("lmc-tiny")
+    processor = model.network(1)
+    gpu.use("cuda:0")
+    other = model.network(1)
+    one = np.zeros(1, np.int32)
+    for engine, cache in (
+        (processor, _native.Cache(other, 1, 64)),
+        (other, _native.Cache(processor, 1, 64)),
+    ):
+        with pytest.raises(ValueError, match="another network"):
+            engine.forward(cache, one, one)
