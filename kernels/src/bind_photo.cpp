@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bind_coding.hpp"
+#include "bind_layers.hpp"
 #include "module.hpp"
 #include "photo.hpp"
 
@@ -41,22 +42,9 @@ size_t row(const Shape& s) { return static_cast<size_t>(s.width) * static_cast<s
 // The networks of an effort: for each place of a channel its layers.
 class Networks {
  public:
-  using Given = std::tuple<Array<int8_t>, Array<int32_t>, Array<int32_t>, int>;
-  explicit Networks(const std::vector<std::vector<Given>>& places) {
+  explicit Networks(const std::vector<std::vector<lmc::layers::GivenLayer>>& places) {
     if (places.size() != kNetworks) throw py::value_error("there are four networks");
-    for (const auto& layers : places) {
-      Network network;
-      int inputs = kInputs;
-      for (const auto& [weights, bias, factor, shift] : layers) {
-        if (weights.ndim() != 2 || bias.size() != weights.shape(0) || factor.size() != weights.shape(0))
-          throw py::value_error("weights are (outputs, inputs), bias and factor one for each output");
-        if (weights.shape(1) != inputs) throw py::value_error("a layer does not take what the one before gives");
-        network.layers.push_back(make_layer(inputs, static_cast<int>(weights.shape(0)), shift, weights.data(), bias.data(), factor.data()));
-        inputs = static_cast<int>(weights.shape(0));
-      }
-      if (network.layers.empty() || inputs != kUnit) throw py::value_error("the last layer has 16 outputs");
-      networks_.push_back(std::move(network));
-    }
+    for (const auto& layers : places) networks_.push_back(lmc::layers::network_of(layers, kInputs));
   }
   const Network* data() const { return networks_.data(); }
 
@@ -124,7 +112,7 @@ py::tuple photo_rows(const Array<uint16_t>& samples, int depth, int channel) {
 
 void bind_photo(py::module_& m) {
   py::class_<Networks>(m, "PhotoNetworks", "The networks of the photo model: for each place of a channel its layers.")
-      .def(py::init<const std::vector<std::vector<Networks::Given>>&>(), py::arg("places"));
+      .def(py::init<const std::vector<std::vector<lmc::layers::GivenLayer>>&>(), py::arg("places"));
   m.def("photo_encode", &photo_encode, py::arg("networks"), py::arg("samples"), py::arg("depth"),
         py::arg("progress") = py::none(), py::arg("variant") = "", "Code samples (height, width, 1 or 3) of a photo.");
   m.def("photo_decode", &photo_decode, py::arg("networks"), py::arg("payload"), py::arg("height"), py::arg("width"),

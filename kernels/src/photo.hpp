@@ -6,34 +6,21 @@
 #include <string>
 #include <vector>
 
+#include "layers.hpp"
+
 namespace lmc::photo {
 
 constexpr int kInputs = 64;
 constexpr int kComponents = 4;             // logistics in the network's mixture
 constexpr int kOutputs = 3 * kComponents;  // offsets, logarithms of scales, logarithms of weights
-constexpr int kUnit = 16;                  // outputs of a tile of weights
-constexpr int kMostWidth = 768;
+using layers::kUnit;
 constexpr int kNetworks = 4;               // for the first, second and third of three channels, and for one alone
 
 struct Shape {
   int height, width, channels, depth;  // channels: 1 or 3; depth: bits of a sample, 1 to 16
 };
 
-// out = (sum of weights x in + bias) x factor / 2^shift, rounded; clamped to 0..127 but in the last layer.
-// weights: [outputs / kUnit][inputs / 4][kUnit][4].
-struct Layer {
-  int inputs = 0, outputs = 0, shift = 0;
-  std::vector<int8_t> weights;
-  std::vector<int32_t> bias, factor;
-};
-
-struct Network {
-  std::vector<Layer> layers;
-};
-
-// A layer from weights row by row. Throws std::invalid_argument for shapes and numbers that the
-// arithmetic does not allow.
-Layer make_layer(int inputs, int outputs, int shift, const int8_t* weights, const int32_t* bias, const int32_t* factor);
+using layers::Network;
 
 // What a training sees of each sample, and in which order (the coding order of the channel).
 struct Row {

@@ -17,20 +17,7 @@
 namespace lmc::photo {
 namespace {
 
-constexpr int kRows = 8;
-
-void dots(const uint8_t* a, int inputs, int rows, const int8_t* w, int32_t* out) {
-  for (int r = 0; r < rows; ++r) {
-    int32_t* to = out + r * kUnit;
-    for (int i = 0; i < kUnit; ++i) to[i] = 0;
-    const uint8_t* row = a + r * inputs;
-    for (int k = 0; k < inputs; k += 4) {
-      const int8_t* tile = w + k * kUnit;
-      for (int i = 0; i < kUnit; ++i)
-        to[i] += row[k] * tile[4 * i] + row[k + 1] * tile[4 * i + 1] + row[k + 2] * tile[4 * i + 2] + row[k + 3] * tile[4 * i + 3];
-    }
-  }
-}
+#include "layers_scalar.hpp"
 
 // kLanes numbers of 64 bits, of which products take the low half.
 constexpr int kLanes = 8;

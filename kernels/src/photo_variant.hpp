@@ -1,7 +1,7 @@
 // What every photo_*.cpp defines behind its own dots(): the strip's code, compiled for an instruction set.
 
 #include "decisions.hpp"
-#include "photo_layers.hpp"
+#include "layers_run.hpp"
 #include "photo_squares.hpp"
 #include "photo_strip.hpp"
 

@@ -5,8 +5,7 @@ Every sample of a picture becomes a row: the inputs that the codec itself comput
 (`_native.photo_rows`: least squares, errors, neighbours), and the value. A network sees
 the inputs, 7 bits each, and gives a mixture of discretised logistics (Salimans et al.,
 "PixelCNN++", 2017), relative to the prediction and in units of the error that the codec
-expects. Layers are rounded in training as they are when they code (straight-through gradients), so
-nothing is lost in the export.
+expects.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ import os
 import tarfile
 import time
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +26,15 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lmc.kernels import _native
+from lmc.models.train.layers import COMPONENTS, Layers, exported
 
 INPUTS = 64
-COMPONENTS = 4
 PLACES = ("first", "second", "third", "alone")
 """Where a channel comes in its pixel: of three channels, or the only one."""
 SIZES = {"fast": (64, 32), "normal": (256, 192), "best": (640, 512, 256)}
 HELD_OUT = 12  # every so manieth picture
-IN_UNIT, UNIT = 16.0, 32.0  # integers that stand for 1: inputs, hidden activations
 
 Rows = tuple[NDArray[np.uint8], NDArray[np.int32]]  # inputs; centre, scale, value
 
@@ -94,45 +90,6 @@ def gather(archive: Path, place: int, limit: int, turns: int) -> tuple[Rows, Row
 # ---- the network ---------------------------------------------------------------------------------
 
 
-class Round(torch.autograd.Function):  # type: ignore[misc]
-    """Rounding whose gradient is that of no rounding."""
-
-    @staticmethod
-    def forward(ctx: object, x: Tensor) -> Tensor:
-        return x.round()
-
-    @staticmethod
-    def backward(ctx: object, gradient: Tensor) -> Tensor:
-        return gradient
-
-
-class Layers(nn.Module):  # type: ignore[misc]
-    """Layers as the codec computes them: 7-bit activations, int8 weights with a scale a row."""
-
-    def __init__(self, hidden: tuple[int, ...]) -> None:
-        super().__init__()
-        widths = (INPUTS, *hidden, 3 * COMPONENTS)
-        self.linear = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
-        for layer in self.linear:
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
-        last = self.linear[-1]
-        nn.init.normal_(last.weight, std=0.02)
-        with torch.no_grad():  # several scales to begin with
-            last.bias[COMPONENTS : 2 * COMPONENTS] = torch.tensor([-2.5, -1.5, -0.5, 0.5])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: [n, INPUTS] integers 0..127 as floats; gives [n, 3 * COMPONENTS]."""
-        h = (x - 64) / IN_UNIT
-        for i, layer in enumerate(self.linear):
-            scale = layer.weight.abs().amax(1, keepdim=True) / 127 + 1e-8
-            weight = Round.apply(layer.weight / scale) * scale
-            h = functional.linear(h, weight, layer.bias)
-            if i + 1 < len(self.linear):
-                h = Round.apply((h * UNIT).clamp(0, 127)) / UNIT
-        return h
-
-
 def bits(out: Tensor, centre: Tensor, scale: Tensor, value: Tensor, top: int = 255) -> Tensor:
     """-log2 of the mixture's probability of each value; out in units of scale and of octaves."""
     out = out.float()
@@ -166,7 +123,7 @@ def train(
     inputs, numbers = (torch.from_numpy(a).to(device) for a in rows)
     test_inputs, test_numbers = (torch.from_numpy(a).to(device) for a in held)
     torch.manual_seed(1)
-    net = Layers(hidden).to(device)
+    net = Layers(INPUTS, hidden).to(device)
     optimizer = torch.optim.AdamW(net.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=1e-2)
     log: list[float] = []
     began = time.time()
@@ -205,37 +162,6 @@ def train(
     log.append(round(test(), 4))
     print(hidden, "end", step, log[-1], flush=True)
     return net, log
-
-
-# ---- export --------------------------------------------------------------------------------------
-
-
-def exported(net: Layers) -> dict[str, NDArray[np.generic]]:
-    """A network's integers: for layer k wk int8 [out, in], bk and fk int32 [out], sk the shift."""
-    out: dict[str, NDArray[np.generic]] = {}
-    for k, layer in enumerate(net.linear):
-        weight, bias = (p.detach().double().cpu().numpy() for p in (layer.weight, layer.bias))
-        last = k + 1 == len(net.linear)
-        if last:  # offsets in 1/256, octaves in 1/64; rows up to a whole tile
-            unit = np.repeat([256.0, 64.0, 64.0], COMPONENTS)
-            pad = -len(weight) % 16
-            weight, bias = np.pad(weight, ((0, pad), (0, 0))), np.pad(bias, (0, pad))
-            unit = np.pad(unit, (0, pad), constant_values=1.0)
-        else:
-            unit = np.full(len(weight), UNIT)
-        scale = np.abs(weight).max(1, keepdims=True) / 127 + 1e-8
-        whole = np.rint(weight / scale).astype(np.int8)
-        step = scale[:, 0] / (IN_UNIT if k == 0 else UNIT)  # what a sum of 1 stands for
-        sums = np.rint(bias / step)
-        if k == 0:
-            sums -= 64 * whole.astype(np.int64).sum(1)
-        factor = step * unit
-        shift = int(min(40, np.floor(np.log2((2**24 - 1) / factor.max()))))
-        out[f"w{k}"] = whole
-        out[f"b{k}"] = np.clip(sums, -(2**30) + 1, 2**30 - 1).astype(np.int32)
-        out[f"f{k}"] = np.rint(factor * 2.0**shift).astype(np.int32)
-        out[f"s{k}"] = np.array([shift], np.int32)
-    return out
 
 
 def pack(folder: Path, size: str, path: Path) -> None:

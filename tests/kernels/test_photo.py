@@ -160,7 +160,7 @@ def test_arm_writes_the_same_bytes(tmp_path: Path) -> None:
     here = Path(__file__).parent
     source = here.parents[1] / "kernels" / "src"
     flags = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-static"]
-    names = ("photo.cpp", "photo_scalar.cpp", "quantiles.cpp")
+    names = ("photo.cpp", "photo_scalar.cpp", "layers.cpp", "quantiles.cpp")
     files = [here / "arm" / "photo.cpp", *(source / name for name in names)]
     program = tmp_path / "photo"
     command = [compiler, *flags, "-I", str(source), *map(str, files), "-o", str(program)]

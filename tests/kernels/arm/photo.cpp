@@ -29,7 +29,7 @@ int main() {
       const auto weights = numbers<int8_t>(outputs * inputs);
       const auto bias = numbers<int32_t>(outputs), factor = numbers<int32_t>(outputs);
       if (factor.empty()) return 2;
-      network.layers.push_back(make_layer(head[1], head[0], head[2], weights.data(), bias.data(), factor.data()));
+      network.layers.push_back(lmc::layers::make_layer(head[1], head[0], head[2], weights.data(), bias.data(), factor.data()));
     }
   }
   const size_t row = static_cast<size_t>(shape.width) * static_cast<size_t>(shape.channels);
