@@ -20,6 +20,7 @@ from lmc.codecs.side_by_side import Tell, cuts_of, share, side_by_side
 from lmc.codecs.sounds.base import Samples
 from lmc.errors import Corrupt
 from lmc.kernels import _native
+from lmc.models import sound
 
 METHOD = 10
 MOST_SAMPLES = 1 << 28
@@ -30,6 +31,7 @@ WEIGHTED, SWAPPED, LEVELS = 1, 8, 16  # flags of the way; bits 1 and 2 are the f
 DEPTH = 24  # bits that the model takes; of what has more, the rest is coded apart
 MOST_RATE = 1 << 21
 EFFORTS = {1: 0, 2: 0, 3: 0, 4: 1, 5: 1, 6: 1, 7: 2, 8: 2, 9: 2}
+NETWORKS = (sound.NONE, sound.NORMAL, sound.NORMAL)  # of the efforts
 
 # Segments are worked on side by side, and each learns anew: two cost about 0.2 %. Their number is a
 # power of two, so that it fits the cores.
@@ -42,12 +44,14 @@ TRIAL = 1 << 15
 @dataclass(frozen=True, slots=True)
 class Layout:
     """The parameters of a frame. format: of the file, see sounds. way: flags of how samples are
-    coded. fine: lowest bits of each sample that are coded apart. rate: samples a second, 0 if there
-    is no room for it. length: of each channel."""
+    coded. network: number of the one that foretells samples, 0 for none. fine: lowest bits of each
+    sample that are coded apart. rate: samples a second, 0 if there is no room for it. length: of
+    each channel."""
 
     format: int
     way: int
     effort: int
+    network: int
     segments: int
     channels: int
     bits: int
@@ -57,8 +61,8 @@ class Layout:
 
     def to_params(self) -> bytes:
         out = Writer()
-        # The high half of the effort is a place for networks that foretell samples.
-        out.raw(bytes([self.format, self.way, self.effort, self.segments - 1]))
+        means = self.effort | self.network << 4
+        out.raw(bytes([self.format, self.way, means, self.segments - 1]))
         out.raw(bytes([self.channels, self.bits, self.fine]))
         out.number(self.rate)
         out.number(self.length)
@@ -68,14 +72,19 @@ class Layout:
     def from_params(cls, params: bytes) -> Layout:
         """Raises Corrupt on parameters that no encoder writes."""
         reader = Reader(params)
-        format, way, effort, segments, channels, bits, fine = reader.raw(7)
+        format, way, means, segments, channels, bits, fine = reader.raw(7)
+        effort, network = means & 15, means >> 4
         rate, length = reader.number(), reader.number()
         reader.end()
-        layout = cls(format, way, effort, segments + 1, channels, bits, fine, rate, length)
+        layout = cls(
+            *(format, way, effort, network),
+            *(segments + 1, channels, bits, fine, rate, length),
+        )
         right = (
             format in sounds.FORMATS
             and way < 32
             and effort in EFFORTS.values()
+            and sound.known(network)
             and 1 <= channels <= MOST_CHANNELS
             and 1 <= bits <= 32
             and fine <= max(0, bits - DEPTH)
@@ -99,37 +108,40 @@ class Manner:
     effort: int
     fade: int
     weighted: bool
+    network: int = sound.NONE
 
     def encode(self, samples: Samples, ranges: Ranges, report: Report | None = None) -> bytes:
         whole = np.ascontiguousarray(samples)
-        return _native.sound_encode(whole, ranges, self.effort, self.fade, self.weighted, report)
+        network = sound.network(self.network)
+        way = self.effort, self.fade, self.weighted
+        return _native.sound_encode(whole, ranges, *way, network, report)
 
     def decode(self, payload: bytes, length: int, ranges: Ranges, report: Report) -> Samples:
-        return _native.sound_decode(
-            payload, length, ranges, self.effort, self.fade, self.weighted, report
-        )
+        network = sound.network(self.network)
+        way = self.effort, self.fade, self.weighted
+        return _native.sound_decode(payload, length, ranges, *way, network, report)
 
 
 def encode(data: bytes, settings: Settings, report: Report | None = None) -> Frame | None:
     """A frame of an audio file; None if it is none that can be rebuilt, or gets no smaller."""
-    sound = sounds.take_apart(data, MOST_SAMPLES)
-    if sound is None or sound.kind != "integer":
+    file = sounds.take_apart(data, MOST_SAMPLES)
+    if file is None or file.kind != "integer":
         return None
-    channels, length = sound.samples.shape
+    channels, length = file.samples.shape
     if not 1 <= channels <= MOST_CHANNELS or length == 0:
         return None
-    rate = sound.rate if sound.rate < MOST_RATE else 0
-    layout = Layout(sound.format, 0, 0, 1, channels, sound.bits, 0, rate, length)
-    most = max(1, min(MAX_SEGMENTS, sound.samples.size // SEGMENT_SAMPLES, length))
+    rate = file.rate if file.rate < MOST_RATE else 0
+    layout = Layout(file.format, 0, 0, 0, 1, channels, file.bits, 0, rate, length)
+    most = max(1, min(MAX_SEGMENTS, file.samples.size // SEGMENT_SAMPLES, length))
     layout = replace(layout, segments=1 << (most.bit_length() - 1))
     if needs(layout.to_params(), len(data)) > MOST_MEMORY:
         return None
-    tell = share(report, len(data), sound.samples.size)
+    tell = share(report, len(data), file.samples.size)
     out = Writer()
-    out.number(len(sound.recipe))
-    out.blob(text.encode_aside(sound.recipe))
+    out.number(len(file.recipe))
+    out.blob(text.encode_aside(file.recipe))
 
-    samples = sound.samples
+    samples = file.samples
     fine = max(0, _depth(samples) - DEPTH)
     if fine:
         low = (samples & np.int32((1 << fine) - 1)).astype(np.uint8)
@@ -181,7 +193,8 @@ def encode(data: bytes, settings: Settings, report: Report | None = None) -> Fra
         return None
     way = manner.fade << 1 | WEIGHTED * manner.weighted | SWAPPED * swapped
     way |= LEVELS * (values is not None)
-    layout = replace(layout, way=way, effort=effort, segments=segments, fine=fine)
+    means = {"effort": effort, "network": manner.network}
+    layout = replace(layout, way=way, **means, segments=segments, fine=fine)
     params = layout.to_params()
     return Frame(METHOD, params, payload, None, needs(params, len(data)))
 
@@ -388,13 +401,14 @@ def _manner(samples: Samples, ranges: Ranges, effort: int) -> tuple[Manner, bool
         if now < least:
             best, least = manner, now
     swapped = len(samples) == 2 and cost(best, True) < least
-    return Manner(effort, best.fade, best.weighted), swapped
+    return Manner(effort, best.fade, best.weighted, NETWORKS[effort]), swapped
 
 
 def _decode_segments(
     layout: Layout, reader: Reader, ranges: Ranges, threads: int, tell: Tell
 ) -> Samples:
-    manner = Manner(layout.effort, layout.way >> 1 & 3, bool(layout.way & WEIGHTED))
+    fade, weighted = layout.way >> 1 & 3, bool(layout.way & WEIGHTED)
+    manner = Manner(layout.effort, fade, weighted, layout.network)
     cuts = cuts_of(layout.length, layout.segments)
     payloads = [reader.blob() for _ in cuts[:-1]]
     payloads.append(reader.rest())

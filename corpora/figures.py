@@ -11,7 +11,8 @@
     python corpora/figures.py jpeg FOLDER…            JPEG files by the JPEG codec, on one core
     python corpora/figures.py images [--level L] FOLDER…  bits per sample beside optipng, cwebp and
                                                       libjxl (--help; pip install imagecodecs)
-    python corpora/figures.py audio [--level L] FOLDER…   WAV and FLAC files beside flac and wavpack
+    python corpora/figures.py audio [--level L] FOLDER…   WAV and FLAC files beside flac, wavpack
+                                                      (--protocol lmcompress: 8-bit chunks)
     python corpora/figures.py llama GGUF FILE BYTES   tokens a second and core beside llama.cpp's
                                                       (pip install llama-cpp-python)
 

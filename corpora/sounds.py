@@ -2,6 +2,12 @@
 
 WAV files go to each as they are; FLAC files are decoded first, and all compressors, lmc too, get
 the WAV. What lmc writes is decoded and compared. Speeds are multiples of real time.
+
+`--protocol lmcompress` is another test, for the figures that compressors with language models are
+published with (LMCompress, and "Language Modeling Is Compression", Delétang et al., 2024): samples
+of 8 bits, the upper ones of 16, in chunks of 2,048 that know nothing of each other. A ratio is the
+bytes of these samples to what each makes of them, headers included; the models that others need are
+not counted by anyone.
 """
 
 from __future__ import annotations
@@ -15,6 +21,8 @@ import time
 import wave
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import lmc
 from lmc.codecs.base import DEFAULT_LEVEL
@@ -67,6 +75,55 @@ def measure(path: Path, level: int, threads: int, tools: dict[str, list[str]]) -
     return facts
 
 
+CHUNK = 2048
+
+
+def by_chunks(path: Path, level: int, threads: int) -> Facts:
+    """Samples of 8 bits in chunks: bytes of lmc and of FLAC, and of both for the whole file."""
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(scratch) / "sound.wav"
+        command = ["flac", "-s", "-d", "-f", "-o", source, path]
+        if path.suffix.lower() == ".flac":
+            subprocess.run(command, check=True)
+        else:
+            shutil.copyfile(path, source)
+        with wave.open(str(source)) as sound:
+            if sound.getsampwidth() != 2 or sound.getnchannels() != 1:
+                raise SystemExit(f"{path.name}: the protocol takes 16 bits and one channel")
+            rate = sound.getframerate()
+            wide = np.frombuffer(sound.readframes(sound.getnframes()), "<i2")
+        samples = ((wide >> 8) + 128).astype(np.uint8).tobytes()
+        facts: Facts = {"file": path.name, "samples": len(samples)}
+
+        def both(part: bytes, name: str) -> None:
+            with wave.open(str(source), "wb") as out:
+                out.setparams((1, 1, rate, 0, "NONE", ""))
+                out.writeframes(part)
+            options = ["--no-padding", "--no-seektable"]
+            tool = [*TOOLS["flac -8ep"], *options]
+            content = source.read_bytes()
+            small = lmc.compress(content, level, threads=threads)
+            facts["same"] = facts.get("same", True) and lmc.decompress(small) == content
+            sizes = {"lmc": len(small), "flac": by_tool(tool, source)}
+            for key, size in ((f"{who}, {name}", size) for who, size in sizes.items()):
+                facts[key] = facts.get(key, 0) + size
+
+        for at in range(0, len(samples), CHUNK):
+            both(samples[at : at + CHUNK], "chunks")
+        both(samples, "whole")
+    return facts
+
+
+def ratios(what: str, rows: list[Facts]) -> Facts:
+    """Of all files together: how many times smaller than the samples of 8 bits."""
+    samples = sum(row["samples"] for row in rows)
+    sizes = [key for key in rows[0] if ", " in key]
+    facts: Facts = {"total": what, "files": len(rows), "samples": samples}
+    facts.update({key: round(samples / sum(row[key] for row in rows), 3) for key in sizes})
+    facts["same"] = all(row["same"] for row in rows)
+    return facts
+
+
 def total(what: str, rows: list[Facts], tools: dict[str, list[str]]) -> Facts:
     def add(key: str) -> Any:
         return sum(row[key] for row in rows)
@@ -95,6 +152,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
     parser.add_argument("--level", type=int, default=DEFAULT_LEVEL)
     parser.add_argument("--threads", type=int, default=0, help="of lmc; 0: one for each core")
+    parser.add_argument("--protocol", choices=["lmcompress"], help="see above")
     found = parser.parse_args(arguments)
     tools = {name: command for name, command in TOOLS.items() if shutil.which(command[0])}
     for name in TOOLS.keys() - tools.keys():
@@ -104,10 +162,13 @@ def main(arguments: list[str]) -> None:
         files = (p for p in folder.rglob("*") if p.suffix.lower() in (".wav", ".flac"))
         here = []
         for path in sorted(files):
-            here.append(measure(path, found.level, found.threads, tools))
+            if found.protocol:
+                here.append(by_chunks(path, found.level, found.threads))
+            else:
+                here.append(measure(path, found.level, found.threads, tools))
             tell(here[-1])
         if here:
-            tell(total(folder.name, here, tools))
+            tell(ratios(folder.name, here) if found.protocol else total(folder.name, here, tools))
         everything += here
-    if len(found.folders) > 1 and everything:
+    if len(found.folders) > 1 and everything and not found.protocol:
         tell(total("all", everything, tools))

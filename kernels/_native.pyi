@@ -255,10 +255,10 @@ def jpeg_blocks(data: bytes) -> list[tuple[int, int, int, int, list[int], list[i
 
 # ---- photos (bind_photo.cpp) ----
 
-PhotoLayer = tuple[NDArray[np.int8], NDArray[np.int32], NDArray[np.int32], int]
+SmallLayer = tuple[NDArray[np.int8], NDArray[np.int32], NDArray[np.int32], int]
 
 class PhotoNetworks:
-    def __init__(self, places: Sequence[Sequence[PhotoLayer]]) -> None: ...
+    def __init__(self, places: Sequence[Sequence[SmallLayer]]) -> None: ...
 
 def photo_encode(
     networks: PhotoNetworks,
@@ -318,12 +318,16 @@ def flac_write(
 
 # ---- sounds (bind_sound.cpp) ----
 
+class SoundNetwork:
+    def __init__(self, layers: Sequence[SmallLayer]) -> None: ...
+
 def sound_encode(
     samples: NDArray[np.int32],
     ranges: Sequence[tuple[int, int]],
     effort: int,
     fade: int,
     weighted: bool,
+    network: SoundNetwork | None = None,
     progress: Callable[[int], object] | None = None,
     variant: str = "",
 ) -> bytes: ...
@@ -334,8 +338,16 @@ def sound_decode(
     effort: int,
     fade: int,
     weighted: bool,
+    network: SoundNetwork | None = None,
     progress: Callable[[int], object] | None = None,
     variant: str = "",
 ) -> NDArray[np.int32]: ...
+def sound_rows(
+    samples: NDArray[np.int32],
+    ranges: Sequence[tuple[int, int]],
+    effort: int,
+    fade: int,
+    weighted: bool,
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]: ...
 def sound_bytes(channels: int) -> int: ...
 def sound_variants() -> list[str]: ...

@@ -21,9 +21,12 @@ from lmc.kernels.reference_mixer import (
     squash24,
 )
 from lmc.kernels.reference_photo import (
+    COMPONENTS,
     NINE,
     POWER,
+    Layer,
     bounded,
+    infer,
     log64,
     octaves8,
     quantile,
@@ -57,7 +60,7 @@ EFFORTS = (
         256,
     ),
     Effort(
-        (Set(32, 16, 8, 8), Set(32, 16, 6, 8), Set(16, 8, 5, 4), Set(2, 1, 9, 8)),
+        (Set(32, 16, 8, 16), Set(32, 16, 6, 16), Set(16, 8, 5, 8), Set(2, 1, 9, 8)),
         ((1024, 260), (256, 260), (32, 600), (16, 600)),
         320,
     ),
@@ -81,6 +84,10 @@ LEVELS = 24
 MAPS = (LEVELS * 3, 81 * 4, LEVELS * 8, 256, 256, 81)
 LAST = (LEVELS, 81)
 FIRST_WEIGHTS = [23000] + [3300] * 14 + [0]
+FIRST_WEIGHTS_NETWORK = [12000] + [3300] * 14 + [16000]
+PARTS = 5 + DISTINCT  # distributions beside the network's
+INPUTS = 160
+MOST_SETS, MOST_FILTERS = 6, 4
 
 # --- numbers --------------------------------------------------------------------------------
 
@@ -213,6 +220,35 @@ class Logistic:
         return squash24(clamp_logit(d * ((1 << 40) // self.scale) >> 28))
 
 
+class Foretold:
+    """The network's logistics; shares are of 2^16."""
+
+    def __init__(self, centre: int, scale: int, out: Sequence[int]) -> None:
+        offsets, spreads, weights = (
+            out[i : i + COMPONENTS] for i in (0, COMPONENTS, 2 * COMPONENTS)
+        )
+        falls = [w - max(weights) for w in weights]
+        chances = [1 if f < -704 else power(4096, f, 1, 4096) for f in falls]
+        moves = [bounded(o, -(1 << 13), 1 << 13) * scale + 128 >> 8 for o in offsets]
+        scales = [power(scale, bounded(s, -512, 384), 4, 1 << 33) for s in spreads]
+        total = sum(chances)
+        self.shares = [(w << 16) // total for w in chances]
+        self.shares[0] = (1 << 16) - sum(self.shares[1:])
+        self.parts = [Logistic(centre + m, s) for m, s in zip(moves, scales, strict=True)]
+        self.centre = centre + quotient(
+            sum(w * m for w, m in zip(chances, moves, strict=True)), total
+        )
+        self.scale = sum(w * s for w, s in zip(chances, scales, strict=True)) // total
+
+    def below(self, b: int) -> int:
+        return sum(w * p.below(b) for w, p in zip(self.shares, self.parts, strict=True)) >> 16
+
+
+def scaled(v: int, scale: int) -> int:
+    """16 for one scale, within -64 ... 63."""
+    return bounded(cut(v, 4 * scale) * ((1 << 40) // scale) + (1 << 35) >> 36, -64, 63)
+
+
 # --- channels -------------------------------------------------------------------------------
 
 Coder = Callable[[int, int], int]
@@ -229,7 +265,9 @@ class Channel:
         limits: tuple[int, int],
         place: int,
         channels: int,
+        network: Sequence[Layer] | None,
     ) -> None:
+        self.network = network
         self.effort, self.weighted = EFFORTS[effort], weighted
         self.low, self.high = limits
         self.depth = max(abs(self.low), abs(self.high)).bit_length() + 1
@@ -250,8 +288,11 @@ class Channel:
         self.means = [1 << 15] * len(SPEEDS)
         self.errors = [0, 0]  # the newest first
         self.scale, self.mean_level = 1, 6400
-        self.logs = [0] * (5 + DISTINCT)
-        self.mixer = Mixer(5, FIRST_WEIGHTS, (22, 10))
+        self.logs = [0] * (PARTS + (network is not None))
+        self.history, self.loud = [0] * 32, [0] * 368  # errors, the newest first
+        self.size = 1 << 15
+        first = FIRST_WEIGHTS if network is None else FIRST_WEIGHTS_NETWORK
+        self.mixer = Mixer(5, first, (22, 10))
         self.maps = [ProbabilityMap() for _ in MAPS]
         self.last = [ProbabilityMap(1000) for _ in LAST]
 
@@ -280,7 +321,7 @@ class Channel:
 
         by_level = [f.predict() for f in self.level_filters]
         level = self.mean_level + sum(by_level)
-        parts = [
+        parts: list[Logistic | Foretold] = [
             Logistic(centre, self.spread(1)),
             Logistic(centre, self.spread(0)),
             Logistic(centre, self.spread(2)),
@@ -288,6 +329,11 @@ class Channel:
             Logistic(cascade, self.spread(3)),
             *(Logistic(by_set[k], self.spread(4 + k)) for k in range(DISTINCT)),
         ]
+        if self.network is not None:
+            taps = joined[-REPEAT_TAPS:]
+            shown = self.shown(partner, parts, by_set, by_filter, taps, cascade, late)
+            eight = self.mixture(parts)
+            parts.append(Foretold(eight[2], eight[3], infer(self.network, shown)))
         value = self.decide(coder, partner, parts, by_set, by_filter, known)
 
         v64 = 64 * value
@@ -304,6 +350,9 @@ class Channel:
             rest -= q
         self.mean_level += loud - self.mean_level >> 8
         self.errors = [error, self.errors[0]]
+        self.history = [error, *self.history[:-1]]
+        self.loud = [octaves8(abs(error) + 16), *self.loud[:-1]]
+        self.size += 8 * abs(v64) - self.size >> 8
 
         expected = 1 << max(5, self.depth - 5)
         if self.weighted:
@@ -326,23 +375,73 @@ class Channel:
         self.past = [*self.past[1:], value]
         return value
 
+    def mixture(
+        self, parts: Sequence[Logistic | Foretold]
+    ) -> tuple[list[int], int, int, int, list[int]]:
+        """The shares of distributions, their sum, the centre and scale of all, the logs' falls."""
+        middle = parts[0].centre
+        logs = self.logs[: len(parts)]
+        falls = [max(logs) - log for log in logs]
+        shares = [1 if f > 11 * 4096 else power(65536, -(f * 64 // LN2), 1, 65536) for f in falls]
+        total = sum(shares)
+        offsets = sum(w * (p.centre - middle) for w, p in zip(shares, parts, strict=True))
+        scale = sum(w * p.scale for w, p in zip(shares, parts, strict=True)) // total
+        return shares, total, middle + quotient(offsets, total), scale, falls
+
+    def shown(
+        self,
+        partner: Channel | None,
+        parts: Sequence[Logistic | Foretold],
+        by_set: Sequence[int],
+        by_filter: Sequence[int],
+        taps: Sequence[int],
+        cascade: int,
+        late: int,
+    ) -> list[int]:
+        """The network's inputs."""
+        middle = parts[0].centre
+        _, _, joined, scale, falls = self.mixture(parts)
+        octave = octaves8(scale + 16)
+
+        def rel(size: int) -> int:
+            return octaves8(size + 16) - octave
+
+        def filled(values: Sequence[int], count: int) -> list[int]:
+            return [*values, *[0] * (count - len(values))]
+
+        loud = self.loud
+        out = [scaled(e, scale) for e in self.history]
+        out += [loud[k] - octave for k in range(16)]
+        out += [(sum(loud[16 + 4 * k : 20 + 4 * k]) >> 2) - octave for k in range(24)]
+        out += [(sum(loud[112 + 16 * k : 128 + 16 * k]) >> 4) - octave for k in range(16)]
+        out += [scaled(v, scale) for v in taps] + [rel(abs(v)) for v in taps]
+        out += filled([scaled(p - middle, scale) for p in by_set], MOST_SETS)
+        out += [scaled(v, scale) for v in (cascade - middle, joined - middle, late)]
+        out += filled([scaled(q, scale) for q in by_filter], MOST_FILTERS)
+        out += [rel(p.scale) for p in parts] + [-(8 * f // LN2) for f in falls]
+        out += [octave - 112 >> 1]
+        if self.present and partner is not None:
+            told = octaves8(abs(partner.errors[0]) + 16) - octaves8(partner.scale + 16)
+            out += [scaled(partner.errors[0], partner.scale + 1), told, 32]
+        else:
+            out += [0, 0, -32]
+        size = (self.size >> 3) + 64
+        out += [scaled(64 * self.past[-1 - k], size) for k in range(24)]
+        out += [scaled(middle, size), rel(size)]
+        out += [rel(64 * self.high - middle) >> 1, rel(middle - 64 * self.low) >> 1]
+        return [bounded(v, -64, 63) + 64 for v in filled(out, INPUTS)]
+
     def decide(
         self,
         coder: Coder,
         partner: Channel | None,
-        parts: Sequence[Logistic],
+        parts: Sequence[Logistic | Foretold],
         by_set: Sequence[int],
         by_filter: Sequence[int],
         value: int,
     ) -> int:
         middle = parts[0].centre
-        best = max(self.logs)
-        falls = [best - log for log in self.logs]
-        shares = [1 if f > 11 * 4096 else power(65536, -(f * 64 // LN2), 1, 65536) for f in falls]
-        total = sum(shares)
-        offsets = sum(w * (p.centre - middle) for w, p in zip(shares, parts, strict=True))
-        centre = middle + quotient(offsets, total)
-        scale = sum(w * p.scale for w, p in zip(shares, parts, strict=True)) // total
+        shares, total, centre, scale, _ = self.mixture(parts)
         self.scale = scale
 
         def relative(d: int, to: int = scale) -> int:
@@ -404,9 +503,11 @@ class Channel:
             for a, l, h in zip(part_at, part_low, part_high, strict=True):  # noqa: E741
                 odds = log24(max(0, h - a) + 1) - log24(max(0, a - l) + 1)
                 x.append(bounded(odds >> 4, -2047, 2047))
+            foretold = x[1 + PARTS :]  # comes last
+            del x[1 + PARTS :]
             for map, size, context in zip(self.maps, MAPS, contexts, strict=True):
                 x.append(STRETCH[map.refine(node * size + context, logit) >> 12])
-            x.append(256)
+            x += foretold or [256]
             mixed = self.mixer.predict(x)
             p = 2 * squash24(mixed)
             for map, size, context in zip(self.last, LAST, (level, before), strict=True):
@@ -436,6 +537,7 @@ def code(
     effort: int,
     fade: int,
     weighted: bool,
+    network: Sequence[Layer] | None = None,
 ) -> list[list[int]]:
     """Samples (channels, time) through a coder; what they turn out to be."""
     count = len(ranges)
@@ -447,6 +549,7 @@ def code(
             limits=limits,
             place=c,
             channels=count,
+            network=network,
         )
         for c, limits in enumerate(ranges)
     ]

@@ -7,7 +7,7 @@ namespace lmc::sound {
 const Variant& variant_scalar();
 #if defined(__x86_64__)
 const Variant& variant_avx2();
-const Variant& variant_avx512();
+const Variant& variant_avx512vnni();
 #endif
 
 namespace {
@@ -17,8 +17,8 @@ std::vector<const Variant*> variants() {
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx2")) all.push_back(&variant_avx2());
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl"))
-    all.push_back(&variant_avx512());
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
+    all.push_back(&variant_avx512vnni());
 #endif
   return all;
 }

@@ -25,12 +25,12 @@ namespace lmc::sound {
 namespace {
 
 void add_products(int64_t* m, int n, int width, const int32_t* u, int samples) {
-  alignas(32) int64_t wide[8 * (kTaps + 8)];  // a product takes the low halves
+  alignas(32) int64_t wide[kBlock * (kTaps + 8)];  // a product takes the low halves
   for (int k = 0; k < samples * width; k += 4)
     _mm256_store_si256(reinterpret_cast<__m256i*>(wide + k),
                        _mm256_cvtepi32_epi64(_mm_loadu_si128(reinterpret_cast<const __m128i*>(u + k))));
   for (int i = 0; i <= n; ++i) {
-    __m256i own[8];
+    __m256i own[kBlock];
     for (int s = 0; s < samples; ++s) own[s] = _mm256_set1_epi64x(wide[s * width + i]);
     for (int j = 0; j <= i; j += 4) {
       __m256i* const to = reinterpret_cast<__m256i*>(m + i * width + j);
@@ -68,12 +68,13 @@ void train16(int32_t* w, int16_t* high, const int16_t* x, int32_t step, int n) {
   }
 }
 
+#include "layers_avx2.hpp"
 #include "sound_variant.hpp"
 
 }  // namespace
 
 const Variant& variant_avx2() {
-  static const Variant table{"avx2", encode, decode};
+  static const Variant table{"avx2", encode, decode, record};
   return table;
 }
 

@@ -1,4 +1,4 @@
-// The AVX-512 variant.
+// The AVX-512 variant with the VNNI dot products.
 #if defined(__x86_64__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wuninitialized"  // gcc 12's own avx512fintrin.h
@@ -20,16 +20,16 @@
 #include "sound.hpp"
 
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,bmi,bmi2")
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,bmi,bmi2")
 namespace lmc::sound {
 namespace {
 
 void add_products(int64_t* m, int n, int width, const int32_t* u, int samples) {
-  alignas(64) int64_t wide[8 * (kTaps + 8)];  // a product takes the low halves
+  alignas(64) int64_t wide[kBlock * (kTaps + 8)];  // a product takes the low halves
   for (int k = 0; k < samples * width; k += 8)
     _mm512_store_si512(wide + k, _mm512_cvtepi32_epi64(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(u + k))));
   for (int i = 0; i <= n; ++i) {
-    __m512i own[8];
+    __m512i own[kBlock];
     for (int s = 0; s < samples; ++s) own[s] = _mm512_set1_epi64(wide[s * width + i]);
     for (int j = 0; j <= i; j += 8) {
       int64_t* const to = m + i * width + j;
@@ -62,12 +62,13 @@ void train16(int32_t* w, int16_t* high, const int16_t* x, int32_t step, int n) {
   }
 }
 
+#include "layers_avx512vnni.hpp"
 #include "sound_variant.hpp"
 
 }  // namespace
 
-const Variant& variant_avx512() {
-  static const Variant table{"avx512", encode, decode};
+const Variant& variant_avx512vnni() {
+  static const Variant table{"avx512vnni", encode, decode, record};
   return table;
 }
 

@@ -42,12 +42,13 @@ void train16(int32_t* w, int16_t* high, const int16_t* x, int32_t step, int n) {
   }
 }
 
+#include "layers_scalar.hpp"
 #include "sound_variant.hpp"
 
 }  // namespace
 
 const Variant& variant_scalar() {
-  static const Variant table{"scalar", encode, decode};
+  static const Variant table{"scalar", encode, decode, record};
   return table;
 }
 

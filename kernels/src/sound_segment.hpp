@@ -23,7 +23,7 @@ struct Effort {
 };
 constexpr Effort kEffortOf[kEfforts] = {
     {3, 2, {{16, 8, 8, 8}, {16, 8, 6, 8}, {8, 4, 5, 4}}, {{256, 260}, {16, 600}}, 256},
-    {4, 4, {{32, 16, 8, 8}, {32, 16, 6, 8}, {16, 8, 5, 4}, {2, 1, 9, 8}}, {{1024, 260}, {256, 260}, {32, 600}, {16, 600}}, 320},
+    {4, 4, {{32, 16, 8, 16}, {32, 16, 6, 16}, {16, 8, 5, 8}, {2, 1, 9, 8}}, {{1024, 260}, {256, 260}, {32, 600}, {16, 600}}, 320},
     {6, 4, {{32, 16, 8, 4}, {32, 16, 6, 4}, {16, 8, 5, 4}, {2, 1, 9, 4}, {32, 24, 10, 8}, {24, 8, 7, 4}},
      {{2048, 260}, {256, 260}, {32, 600}, {16, 600}}, 512},
 };
@@ -32,9 +32,10 @@ constexpr int kJoinFade = 6, kRepeatTaps = 5, kNearest = 25;  // nearest distanc
 constexpr Cascade kLastFilter{32, 100}, kLevelFilters[2] = {{256, 100}, {16, 200}};
 constexpr int kSpeed[4] = {2, 4, 7, 5};  // of the mean errors: fast, medium, slow; of others
 
-constexpr int kParts = 5 + kSets;        // distributions
+constexpr int kParts = 5 + kSets;        // distributions,
+constexpr int kMostParts = kParts + 1;   // and the network's
 constexpr int kMaps = 6, kLast = 2;
-constexpr int kMixed = 16;               // inputs of the mixer: mixture, distributions, maps, a constant
+constexpr int kMixed = 16;               // inputs of the mixer: mixture, distributions, maps, the network or a constant
 constexpr int kSelections = 5;
 constexpr int kNodes = 48, kLevels = 24;
 constexpr int kMapSize[kMaps] = {kLevels * 3, 81 * 4, kLevels * 8, 256, 256, 81};
@@ -42,6 +43,8 @@ constexpr int kLastSize[kLast] = {kLevels, 81};
 constexpr int kSelectionSize[kSelections] = {kNodes, 3 * kLevels, 81, 81, 1};
 constexpr int32_t kFirstWeights[kMixed] = {23000, 3300, 3300, 3300, 3300, 3300, 3300, 3300,
                                            3300,  3300, 3300, 3300, 3300, 3300, 3300, 0};
+constexpr int32_t kFirstWeightsNetwork[kMixed] = {12000, 3300, 3300, 3300, 3300, 3300, 3300, 3300,
+                                                  3300,  3300, 3300, 3300, 3300, 3300, 3300, 16000};
 constexpr int32_t kNine[] = {-16, -8, -4, -1, 2, 5, 9, 17};  // in eighths of the scale
 
 // ---- numbers ---------------------------------------------------------------------------------------
@@ -90,7 +93,7 @@ using SampleMixer = mixer::Mixer<kSelections, kMixed, 22, 10>;
 
 // What a channel's coding learns.
 struct Learned {
-  explicit Learned(const mixer::Tables& t) : mix(kSelectionSize, kFirstWeights, kNodes) {
+  Learned(const mixer::Tables& t, bool network) : mix(kSelectionSize, network ? kFirstWeightsNetwork : kFirstWeights, kNodes) {
     for (int i = 0; i < kMaps; ++i) maps.emplace_back(t, static_cast<size_t>(kNodes) * kMapSize[i], 255);
     for (int i = 0; i < kLast; ++i) last.emplace_back(t, static_cast<size_t>(kNodes) * kLastSize[i], 1000);
   }
@@ -100,7 +103,7 @@ struct Learned {
 
 constexpr size_t kBefore = kTaps;  // samples that are known before the first one: zeros
 
-// The samples that are known, the newest behind the others.
+// Samples or errors that are known, the newest behind the others.
 class Past {
  public:
   Past() : values_(kBefore + kRoom) {}
@@ -118,6 +121,8 @@ class Past {
   Buffer<int32_t> values_;
   size_t at_ = kBefore;
 };
+
+#include "sound_network.hpp"
 
 // Where the signal repeats itself: the distance at which its residuals agree best, lately.
 class Repetition {
@@ -152,10 +157,11 @@ class Repetition {
 class Channel {
  public:
   // partner: the channel that this one looks at, or none; present: it is coded before this one.
-  Channel(const Shape& shape, int number, bool present, bool partner)
+  // network: or none; rows: to note what a network is shown, or none.
+  Channel(const Shape& shape, int number, bool present, bool partner, const layers::Network* network, std::vector<Row>* rows)
       : t_(mixer::tables()), avx2_(use_avx2()), effort_(kEffortOf[shape.effort]), low_(shape.low[number]),
         high_(shape.high[number]), present_(present), partner_(partner), weighted_(shape.weighted),
-        repetition_(effort_.longest), last_filter_(kLastFilter.taps, kLastFilter.rate, shift_of(depth())), learned_(t_) {
+        network_(network), rows_(rows), parts_(kParts + (network != nullptr)), repetition_(effort_.longest), last_filter_(kLastFilter.taps, kLastFilter.rate, shift_of(depth())), learned_(t_, network != nullptr) {
     for (int k = 0; k < effort_.sets; ++k) {
       const Set& set = effort_.set[k];
       others_[k] = partner ? set.other + present : 0;
@@ -211,6 +217,8 @@ class Channel {
     part_[3].set(centre_, power(1, level >> 3, 0, int64_t{1} << 32) + 6);
     part_[4].set(sum, spread(3));
     for (int k = 0; k < kSets; ++k) part_[5 + k].set(by_set_[k], spread(4 + k));
+    last_by_filter_ = late;
+    cascade_ = sum;
     const int32_t value = decide(coder, partner, known);
 
     // What is to be learned.
@@ -228,6 +236,8 @@ class Channel {
       rest -= by_level[k];
     }
     mean_level_ += (loud - mean_level_) >> 8;
+    before_.put(error, loud >> 6);
+    size_ += (8 * magnitude(v64) - size_) >> 8;
     errors_[1] = errors_[0];
     errors_[0] = error;
 
@@ -266,24 +276,84 @@ class Channel {
   static int shift_of(int depth) { return 2 + (depth > 16 ? depth - 16 : 0); }
   int64_t spread(int which) const { return ((error_of_[which] * 3) >> 5) + 10; }
 
+  // The mixture of the first `parts` distributions, by their shares.
+  void join(int parts) {
+    int32_t best = logs_[0];
+    for (int k = 1; k < parts; ++k) best = logs_[k] > best ? logs_[k] : best;
+    best_log_ = best;
+    total_ = 0;
+    int64_t centres = 0, scales = 0;
+    for (int k = 0; k < parts; ++k) {
+      const int32_t fall = best - logs_[k];
+      const bool plain = k < kParts;
+      weight_[k] = fall > 11 * 4096 ? 1 : static_cast<uint32_t>(power(65536, -(fall * 64 / mixer::kLn2), 1, 65536));
+      total_ += weight_[k];
+      centres += int64_t{weight_[k]} * ((plain ? part_[k].centre : foretold_.centre()) - centre_);
+      scales += int64_t{weight_[k]} * (plain ? part_[k].scale : foretold_.scale());
+    }
+    joined_centre_ = centre_ + centres / static_cast<int64_t>(total_);
+    scale_ = scales / static_cast<int64_t>(total_);
+  }
+
+  // Asks the network, with what is known of the moment.
+  void foretell(const Channel* partner, int32_t value) {
+    alignas(64) uint8_t inputs[kInputs];
+    uint8_t* in = inputs;
+    const auto give = [&in](int64_t v) { *in++ = static_cast<uint8_t>(clamp32(v, -64, 63) + 64); };
+    const Scaled scaled(scale_);
+    const int octave = octaves8(scale_ + 16);
+    const auto relative = [octave](int64_t size) { return octaves8(size + 16) - octave; };
+    const int32_t* const error = before_.newest();
+    for (int k = 0; k < 32; ++k) give(scaled(error[-k]));
+    for (int k = 1; k <= 16; ++k) give(before_.loud(k, 1) - octave);
+    for (int k = 0; k < 24; ++k) give((before_.loud(17 + 4 * k, 4) >> 2) - octave);
+    for (int k = 0; k < 16; ++k) give((before_.loud(113 + 16 * k, 16) >> 4) - octave);
+    const int32_t* const taps = joined_ + effort_.sets - 1 + effort_.filters;
+    for (int k = 0; k < kRepeatTaps; ++k) give(scaled(taps[k]));
+    for (int k = 0; k < kRepeatTaps; ++k) give(relative(magnitude(taps[k])));
+    for (int k = 0; k < kMostSets; ++k) give(k < effort_.sets ? scaled(by_set_[k] - centre_) : 0);
+    give(scaled(cascade_ - centre_));
+    give(scaled(joined_centre_ - centre_));
+    give(scaled(last_by_filter_));
+    for (int k = 0; k < kMostFilters; ++k) give(k < effort_.filters ? scaled(by_filter_[k]) : 0);
+    for (int k = 0; k < kParts; ++k) give(relative(part_[k].scale));
+    for (int k = 0; k < kParts; ++k) give(-(8 * (best_log_ - logs_[k]) / mixer::kLn2));
+    give((octave - 112) >> 1);
+    give(present_ ? Scaled(partner->scale_ + 1)(partner->errors_[0]) : 0);
+    give(present_ ? octaves8(magnitude(partner->errors_[0]) + 16) - octaves8(partner->scale_ + 16) : 0);
+    give(present_ ? 32 : -32);
+    const int64_t size = (size_ >> 3) + 64;
+    const Scaled of_size(size);
+    const int32_t* const own = past_.newest();
+    for (int k = 0; k < 24; ++k) give(of_size(int64_t{own[-k]} * 64));
+    give(of_size(centre_));
+    give(relative(size));
+    give(relative(int64_t{high_} * 64 - centre_) >> 1);
+    give(relative(centre_ - int64_t{low_} * 64) >> 1);
+    while (in < inputs + kInputs) give(0);
+    if (rows_ != nullptr) {
+      Row row;
+      std::memcpy(row.inputs, inputs, kInputs);
+      row.offset = int64_t{value} * 64 - joined_centre_;
+      row.scale = scale_;
+      rows_->push_back(row);
+    }
+    if (network_ == nullptr) return;
+    int32_t out[layers::kUnit];
+    run(*network_, inputs, 1, out);
+    foretold_.set(out, joined_centre_, scale_);
+  }
+
   // The value as a walk down a tree of intervals, [low, high): at first quantiles of the mixture, later
   // halves, and at the open ends doubling steps.
   template <class Coder>
   int32_t decide(Coder& coder, const Channel* partner, int32_t value) {
-    int32_t best = logs_[0];
-    for (const int32_t log : logs_) best = log > best ? log : best;
-    uint32_t weight[kParts];
-    uint64_t total = 0;
-    int64_t centres = 0, scales = 0;
-    for (int k = 0; k < kParts; ++k) {
-      const int32_t fall = best - logs_[k];
-      weight[k] = fall > 11 * 4096 ? 1 : static_cast<uint32_t>(power(65536, -(fall * 64 / mixer::kLn2), 1, 65536));
-      total += weight[k];
-      centres += int64_t{weight[k]} * (part_[k].centre - centre_);
-      scales += int64_t{weight[k]} * part_[k].scale;
-    }
-    const int64_t centre = centre_ + centres / static_cast<int64_t>(total);
-    const int64_t scale = scale_ = scales / static_cast<int64_t>(total);
+    join(kParts);
+    if (network_ != nullptr || rows_ != nullptr) foretell(partner, value);
+    if (network_ != nullptr) join(parts_);
+    const int64_t centre = joined_centre_, scale = scale_;
+    const auto& weight = weight_;
+    const uint64_t total = total_;
 
     const auto relative = [scale](int64_t d) { return clamp32(8 * d / (scale + 1), -64, 63); };
     const int level = clamp32((octaves8(scale) - 16) >> 2, 0, kLevels - 1);
@@ -301,7 +371,7 @@ class Channel {
 
     int64_t low = low_, high = int64_t{high_} + 1;
     uint64_t all_low = 0, all_high = total << 24;
-    uint32_t part_low[kParts] = {}, part_high[kParts];
+    uint32_t part_low[kMostParts] = {}, part_high[kMostParts];
     for (uint32_t& p : part_high) p = 1 << 24;
     for (int depth = 0, path = 0; high - low > 1; ++depth) {
       int64_t at;
@@ -333,13 +403,13 @@ class Channel {
       learned_.mix.select(selected, node);
       alignas(32) int16_t x[kMixed] = {};
       uint64_t all_at = 0;
-      uint32_t part_at[kParts];
-      for (int k = 0; k < kParts; ++k) {
-        const uint32_t b = part_at[k] = part_[k].below(t_, at);
+      uint32_t part_at[kMostParts];
+      for (int k = 0; k < parts_; ++k) {
+        const uint32_t b = part_at[k] = k < kParts ? part_[k].below(t_, at) : foretold_.below(t_, at);
         all_at += uint64_t{weight[k]} * b;
         const uint32_t up = (part_high[k] > b ? part_high[k] - b : 0) + 1;
         const uint32_t down = (b > part_low[k] ? b - part_low[k] : 0) + 1;
-        x[1 + k] = static_cast<int16_t>(clamp32((mixer::log24(t_, up) - mixer::log24(t_, down)) >> 4, -mixer::kInputLimit, mixer::kInputLimit));
+        x[k < kParts ? 1 + k : kMixed - 1] = static_cast<int16_t>(clamp32((mixer::log24(t_, up) - mixer::log24(t_, down)) >> 4, -mixer::kInputLimit, mixer::kInputLimit));
       }
       const uint64_t up = (all_high > all_at ? all_high - all_at : 0) + total;
       const uint64_t down = (all_at > all_low ? all_at - all_low : 0) + total;
@@ -349,7 +419,7 @@ class Channel {
         const uint32_t p = learned_.maps[static_cast<size_t>(k)].refine(static_cast<size_t>(node * kMapSize[k] + context[k]), logit);
         x[1 + kParts + k] = t_.stretch[p >> 12];
       }
-      x[1 + kParts + kMaps] = 256;
+      if (network_ == nullptr) x[kMixed - 1] = 256;
       const int32_t mixed = learned_.mix.predict(avx2_, x);
       const uint32_t p0 = mixer::squash24(t_, mixed);
       const uint32_t p1 = learned_.last[0].refine(static_cast<size_t>(node * kLastSize[0] + level), mixed);
@@ -365,16 +435,16 @@ class Channel {
       if (bit) {
         low = at;
         all_low = all_at;
-        for (int k = 0; k < kParts; ++k) part_low[k] = part_at[k];
+        for (int k = 0; k < parts_; ++k) part_low[k] = part_at[k];
       } else {
         high = at;
         all_high = all_at;
-        for (int k = 0; k < kParts; ++k) part_high[k] = part_at[k];
+        for (int k = 0; k < parts_; ++k) part_high[k] = part_at[k];
       }
       if (depth < 5) path = path * 2 + bit;
     }
     // How well each distribution knew the value: shares of the next mixture.
-    for (int k = 0; k < kParts; ++k) {
+    for (int k = 0; k < parts_; ++k) {
       const uint32_t mass = (part_high[k] > part_low[k] ? part_high[k] - part_low[k] : 0) + 4;
       logs_[k] = ((logs_[k] * 15) >> 4) + mixer::log24(t_, mass);
     }
@@ -386,6 +456,9 @@ class Channel {
   const Effort& effort_;
   int32_t low_, high_;
   bool present_, partner_, weighted_;
+  const layers::Network* network_;
+  std::vector<Row>* rows_;
+  int parts_;
   Past past_;
   std::vector<Squares> sets_, join_;
   std::vector<Filter> filters_, level_filters_;
@@ -398,15 +471,25 @@ class Channel {
   int64_t error_of_[4 + kSets];     // mean sizes of errors, 1/512: of the centre by three speeds, of the cascade, of the sets
   int64_t errors_[2] = {};          // the last ones of the centre, 1/64
   int32_t mean_level_ = 100 * 64;   // of the logarithms of the errors' sizes, 1/512 octave
-  int32_t logs_[kParts] = {};
+  int32_t logs_[kMostParts] = {};
   Logistic part_[kParts];
+  uint32_t weight_[kMostParts] = {};  // shares of the mixture, and their sum
+  uint64_t total_ = 1;
+  int32_t best_log_ = 0;
+  int64_t joined_centre_ = 0;
+  // For the network.
+  Errors before_;
+  Foretold foretold_;
+  int64_t size_ = 1 << 15, cascade_ = 0;  // the mean size of samples, 1/512
+  int32_t last_by_filter_ = 0;
 };
 
 // All channels of a segment, in turn for each moment.
 class Segment {
  public:
-  explicit Segment(const Shape& shape) : shape_(shape) {
-    for (int c = 0; c < shape.channels; ++c) channels_.push_back(std::make_unique<Channel>(shape, c, c > 0, shape.channels > 1));
+  Segment(const Shape& shape, const layers::Network* network, std::vector<Row>* rows = nullptr) : shape_(shape) {
+    for (int c = 0; c < shape.channels; ++c)
+      channels_.push_back(std::make_unique<Channel>(shape, c, c > 0, shape.channels > 1, network, rows));
   }
   template <class Coder>
   bool code(Coder& coder, int32_t* const* samples, const Progress& progress) {

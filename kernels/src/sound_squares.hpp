@@ -8,7 +8,6 @@
 
 using Int128 = __int128;
 constexpr int32_t kUnitLimit = 1 << 20;
-constexpr int kBlock = 8;       // samples between two solutions, at most
 
 inline int bits_of(uint64_t v) { return v == 0 ? 0 : 64 - __builtin_clzll(v); }
 inline int64_t within(Int128 v, int64_t limit) {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,20 @@ import pytest
 from numpy.typing import NDArray
 
 from lmc.kernels import _native, reference_sound
+from lmc.kernels.reference_photo import Layer
+from lmc.models import sound
 
 Samples = NDArray[np.int32]
 Make = Callable[[int, int, int], Samples]
+
+
+@cache
+def layers(number: int) -> list[Layer]:
+    """The layers of a network; none for 0."""
+    if number == 0:
+        return []
+    with np.load(sound.path(number), allow_pickle=False) as file:
+        return list(sound.layers(file))
 
 
 def ranges(samples: Samples) -> list[tuple[int, int]]:
@@ -43,21 +55,25 @@ def hard(channels: int, length: int, depth: int) -> Samples:
 
 
 @pytest.mark.parametrize(
-    ("samples", "effort", "fade", "weighted"),
+    ("samples", "effort", "fade", "weighted", "network"),
     [
-        (soft(1, 400, 16), 0, 0, True),
-        (soft(2, 160, 16), 1, 1, True),
-        (soft(2, 90, 24), 2, 2, False),
-        (hard(1, 300, 24), 0, 3, True),
-        (hard(2, 120, 16), 1, 0, False),
-        (hard(3, 60, 24), 2, 3, True),
-        (soft(1, 300, 4), 2, 0, True),
-        (soft(4, 50, 8), 0, 2, False),
+        (soft(1, 400, 16), 0, 0, True, 0),
+        (soft(2, 160, 16), 1, 1, True, 0),
+        (soft(2, 90, 24), 2, 2, False, 0),
+        (hard(1, 300, 24), 0, 3, True, 0),
+        (hard(2, 120, 16), 1, 0, False, 0),
+        (hard(3, 60, 24), 2, 3, True, 0),
+        (soft(1, 300, 4), 2, 0, True, 0),
+        (soft(4, 50, 8), 0, 2, False, 0),
+        (soft(1, 450, 16), 1, 0, True, 1),
+        (hard(2, 120, 24), 0, 3, True, 1),
+        (soft(2, 120, 16), 2, 1, True, 1),
+        (hard(1, 200, 16), 2, 0, False, 1),
     ],
     ids=lambda v: "x".join(map(str, v.shape)) if isinstance(v, np.ndarray) else str(v),
 )
 def test_the_model_is_the_reference(
-    samples: Samples, effort: int, fade: int, weighted: bool
+    samples: Samples, effort: int, fade: int, weighted: bool, network: int
 ) -> None:
     coded: list[tuple[int, int]] = []
 
@@ -66,11 +82,13 @@ def test_the_model_is_the_reference(
         return bit
 
     manner = effort, fade, weighted
-    back = reference_sound.code(note, samples.tolist(), ranges(samples), *manner)
+    limits = ranges(samples)
+    back = reference_sound.code(note, samples.tolist(), limits, *manner, layers(network) or None)
     assert back == samples.tolist()
     bits, p = (np.array(column) for column in zip(*coded, strict=True))
     payload = _native.encode_bits(bits.astype(np.uint8), p.astype(np.uint32))
-    assert _native.sound_encode(samples, ranges(samples), *manner) == payload
+    given = sound.network(network)
+    assert _native.sound_encode(samples, limits, *manner, given) == payload
 
 
 @pytest.mark.parametrize("effort", range(3))
@@ -78,7 +96,7 @@ def test_the_model_is_the_reference(
 @pytest.mark.parametrize(("channels", "depth"), [(1, 16), (2, 16), (1, 24), (2, 24), (3, 9)])
 def test_variants_agree(effort: int, make: Make, channels: int, depth: int) -> None:
     samples = make(channels, 6000, depth)
-    manner = effort, depth % 4, depth != 9
+    manner = effort, depth % 4, depth != 9, sound.network(min(effort, 1))
     limits = ranges(samples)
     payload = _native.sound_encode(samples, limits, *manner, variant="scalar")
     for variant in _native.sound_variants():
@@ -95,8 +113,9 @@ def test_all_lengths_and_depths_come_back(depth: int) -> None:
             limits = ranges(samples)
             if any(low == high for low, high in limits):
                 continue
-            payload = _native.sound_encode(samples, limits, i % 3, depth % 4, depth % 2 == 0)
-            back = _native.sound_decode(payload, length, limits, i % 3, depth % 4, depth % 2 == 0)
+            way = i % 3, depth % 4, depth % 2 == 0, sound.network((i + depth) % 2)
+            payload = _native.sound_encode(samples, limits, *way)
+            back = _native.sound_decode(payload, length, limits, *way)
             np.testing.assert_array_equal(back, samples)
 
 
@@ -131,6 +150,19 @@ def test_damage_and_wrong_shapes() -> None:
         _native.sound_encode(samples, [(-5, 5), (-5, 5)], 0, 0, True)
 
 
+def test_rows_are_what_a_network_sees() -> None:
+    samples = soft(2, 500, 16)
+    inputs, numbers = _native.sound_rows(samples, ranges(samples), 1, 0, True)
+    assert inputs.shape == (1000, reference_sound.INPUTS)
+    assert inputs.max() < 128
+    assert (numbers[:, 1] > 0).all()
+    # The partner's place: channels take turns, and only the second one is told an error.
+    present = inputs[:, 130]
+    assert set(present[::2]) == {32}
+    assert set(present[1::2]) == {96}
+    assert np.median(np.abs(numbers[500:, 0]) / numbers[500:, 1]) < 3
+
+
 @pytest.mark.slow
 def test_arm_writes_the_same_bytes(tmp_path: Path) -> None:
     compiler, emulator = "aarch64-linux-gnu-g++", "qemu-aarch64"
@@ -140,14 +172,24 @@ def test_arm_writes_the_same_bytes(tmp_path: Path) -> None:
     here = Path(__file__).parent
     source = here.parents[1] / "kernels" / "src"
     flags = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-static"]
-    names = ("sound.cpp", "sound_scalar.cpp", "quantiles.cpp")
+    names = ("sound.cpp", "sound_scalar.cpp", "layers.cpp", "quantiles.cpp")
     files = [here / "arm" / "sound.cpp", *(source / name for name in names)]
     program = tmp_path / "sound"
     command = [compiler, *flags, "-I", str(source), *map(str, files), "-o", str(program)]
     subprocess.run(command, check=True)
-    for samples, effort in ((soft(2, 700, 16), 1), (hard(1, 500, 24), 2)):
+    for samples, effort, network in (
+        (soft(2, 700, 16), 1, 1),
+        (hard(1, 500, 24), 2, 1),
+        (soft(1, 700, 16), 0, 0),
+    ):
         channels, length = samples.shape
-        numbers = np.array([channels, length, effort, 1, *np.ravel(ranges(samples))], np.int32)
-        given = numbers.tobytes() + samples.tobytes()
+        numbers = np.array([channels, length, effort, 1], np.int32)
+        parts = [numbers.tobytes(), np.int32(len(layers(network))).tobytes()]
+        for weights, bias, factor, shift in layers(network):
+            parts.append(np.array([*weights.shape, shift], np.int32).tobytes())
+            parts += [weights.tobytes(), bias.tobytes(), factor.tobytes()]
+        parts += [np.array(ranges(samples), np.int32).tobytes(), samples.tobytes()]
+        given = b"".join(parts)
         run = subprocess.run([emulator, str(program)], input=given, check=True, capture_output=True)
-        assert run.stdout == _native.sound_encode(samples, ranges(samples), effort, 1, True)
+        way = effort, 1, True, sound.network(network)
+        assert run.stdout == _native.sound_encode(samples, ranges(samples), *way)

@@ -1,4 +1,5 @@
-// The samples of a segment, coded (standard input), to the standard output; they must come back.
+// The samples of a segment, coded (standard input; with a network, if layers come with them), to the standard
+// output; they must come back.
 #include "sound.hpp"
 
 #include <cstdio>
@@ -6,9 +7,10 @@
 
 using namespace lmc::sound;
 
-std::vector<int32_t> numbers(size_t n) {
-  std::vector<int32_t> out(n);
-  if (std::fread(out.data(), sizeof(int32_t), n, stdin) != n) out.clear();
+template <class T = int32_t>
+std::vector<T> numbers(size_t n) {
+  std::vector<T> out(n);
+  if (std::fread(out.data(), sizeof(T), n, stdin) != n) out.clear();
   return out;
 }
 
@@ -20,6 +22,18 @@ int main() {
   shape.length = head[1];
   shape.effort = head[2];
   shape.fade = head[3];
+  lmc::layers::Network network;
+  const auto count = numbers(1);
+  for (int k = 0; k < (count.empty() ? 0 : count[0]); ++k) {
+    const auto size = numbers(3);  // outputs, inputs, shift
+    if (size.empty()) return 2;
+    const size_t outputs = static_cast<size_t>(size[0]), inputs = static_cast<size_t>(size[1]);
+    const auto weights = numbers<int8_t>(outputs * inputs);
+    const auto bias = numbers(outputs), factor = numbers(outputs);
+    if (factor.empty()) return 2;
+    network.layers.push_back(lmc::layers::make_layer(size[1], size[0], size[2], weights.data(), bias.data(), factor.data()));
+  }
+  const auto* const given = network.layers.empty() ? nullptr : &network;
   const size_t channels = static_cast<size_t>(head[0]), length = static_cast<size_t>(head[1]);
   const auto ranges = numbers(2 * channels);
   const auto samples = numbers(channels * length);
@@ -34,7 +48,7 @@ int main() {
     to[c] = back.data() + c * length;
   }
   const Variant& variant = variant_by_name("scalar");
-  const auto payload = variant.encode(shape, from, [](size_t) {});
-  if (!variant.decode(shape, payload.data(), payload.size(), to, [](size_t) {}) || back != samples) return 1;
+  const auto payload = variant.encode(shape, given, from, [](size_t) {});
+  if (!variant.decode(shape, given, payload.data(), payload.size(), to, [](size_t) {}) || back != samples) return 1;
   return std::fwrite(payload.data(), 1, payload.size(), stdout) == payload.size() ? 0 : 2;
 }
