@@ -218,7 +218,9 @@ def decode_frame(
     if layout.fine:
         coded = text.decode_aside(reader.blob(), channels * length, threads)
         low = np.frombuffer(coded, np.uint8).reshape(channels, length)
-    values = _values(reader, threads) if layout.way & LEVELS else None
+    values = None
+    if layout.way & LEVELS:
+        values = _values(reader, channels * length, threads)
     sources, constants, ranges = _channels(reader, channels)
     kept = [c for c in range(channels) if sources[c] == c]
     samples = np.zeros((channels, length), np.int32)
@@ -346,10 +348,10 @@ def _quick(samples: Samples) -> int:
     return len(Manner(0, 0, True).encode(samples, [(low, high)])) if low < high else 0
 
 
-def _values(reader: Reader, threads: int) -> NDArray[np.int32]:
-    """The list that `_sparse` made."""
-    count, first = reader.number(1 << DEPTH), _unfolded(reader.number(1 << 33))
-    size = reader.number(4 * (1 << DEPTH))
+def _values(reader: Reader, most: int, threads: int) -> NDArray[np.int32]:
+    """The list that `_sparse` made, of at most so many values."""
+    count, first = reader.number(min(most, 1 << DEPTH)), _unfolded(reader.number(1 << 33))
+    size = reader.number(4 * count)
     steps = Reader(text.decode_aside(reader.blob(), size, threads))
     values = [first]
     for _ in range(count - 1):

@@ -48,12 +48,12 @@ class Reader:
                 if (byte == 0 and shift > 0) or value > most:
                     break
                 return value
-        raise Corrupt("a number in an image frame is out of range")
+        raise Corrupt("a number in a frame is out of range")
 
     def raw(self, size: int) -> bytes:
         part = self._data[self._at : self._at + size]
         if len(part) != size:
-            raise Corrupt("an image frame, or its recipe, ends too early")
+            raise Corrupt("a frame, or its recipe, ends too early")
         self._at += size
         return part
 

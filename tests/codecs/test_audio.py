@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 import wave
 from typing import Any
 
@@ -17,6 +18,7 @@ import lmc
 from lmc import codecs
 from lmc.codecs import audio, sounds
 from lmc.codecs.base import Frame, Settings
+from lmc.codecs.recipe import Writer
 from lmc.errors import Corrupt, LmcError
 from lmc.info import inspect
 
@@ -247,3 +249,106 @@ def test_a_claim_of_many_samples_takes_no_memory() -> None:
     assert audio.needs(params, 100) > 1 << 31
     with pytest.raises(LmcError):
         audio.decode_frame(10, params, FRAMES[0].payload[:40], 100, None, 1)
+
+
+LIMIT = 1 << 25
+
+
+def starts_well(layout: audio.Layout) -> Writer:
+    """A payload up to where the channels are told; what is behind it is for tests to make up."""
+    out = Writer()
+    out.number(0)
+    out.blob(b"")
+    if layout.fine:
+        out.blob(b"")
+    return out
+
+
+def must_be_corrupt(params: bytes, payload: bytes) -> None:
+    """Corrupt, by one line, before much memory is taken."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(Corrupt) as caught:
+            audio.decode_frame(10, params, payload, 4000, None, 1)
+        assert tracemalloc.get_traced_memory()[1] < LIMIT
+    finally:
+        tracemalloc.stop()
+    assert "\n" not in str(caught.value)
+
+
+FIELDS = st.fixed_dictionaries(
+    {
+        "format": st.sampled_from([1, 4]),
+        "way": st.sampled_from([0, 1, 7, 9]),
+        "effort": st.sampled_from([0, 2]),
+        "network": st.sampled_from([0, 1]),
+        "segments": st.sampled_from([1, 2, 32]),
+        "channels": st.sampled_from([1, 2, 16]),
+        "bits": st.sampled_from([1, 16, 32]),
+        "fine": st.sampled_from([0, 8]),
+        "rate": st.sampled_from([0, (1 << 21) - 1]),
+        "length": st.sampled_from([1, 31, 32, 4000, 1 << 20]),
+    }
+)
+
+
+@given(FIELDS, st.binary(max_size=60))
+@settings(max_examples=60, deadline=None)
+def test_extreme_layouts_with_nothing_behind(fields: dict[str, int], rest: bytes) -> None:
+    params = audio.Layout(**fields).to_params()
+    try:
+        layout = audio.Layout.from_params(params)
+    except Corrupt:
+        return
+    assert layout.to_params() == params
+    assert audio.needs(params, 4000) >= 4 * layout.channels * layout.length
+    try:
+        back = audio.decode_frame(10, params, starts_well(layout).done() + rest, 4000, None, 1)
+    except Corrupt:
+        pass
+    else:
+        assert len(back) < 1 << 27  # some bytes are channels of one value
+
+
+def test_hostile_recipes_and_channels() -> None:
+    plain = audio.Layout(1, 1, 0, 0, 1, 1, 16, 0, 8000, 1 << 20)
+    params = plain.to_params()
+    for size in (1 << 30, (1 << 63) - 1):  # a recipe far larger than the file
+        out = Writer()
+        out.number(size)
+        out.blob(b"x")
+        must_be_corrupt(params, out.done())
+    for numbers in (
+        (1, 0, 1 << 24),  # a range that is too wide,
+        (1, 2 * (1 << 23), 0),  # or out of place
+        (1, 2 * (1 << 23) - 2, 0),
+        (0, 2 * (1 << 23)),
+        (2,),  # a copy of itself,
+        (3,),  # of a channel that is not there,
+        (1 << 40,),  # of one that never is
+    ):
+        out = starts_well(plain)
+        for number in numbers:
+            out.number(number)
+        must_be_corrupt(params, out.done())
+
+
+def test_hostile_levels() -> None:
+    few = audio.Layout(1, 1 | audio.LEVELS, 0, 0, 1, 1, 16, 0, 8000, 1000)
+    for count, size in ((1 << 24, 1 << 26), (1001, 8), (9, 37), (0, 0)):
+        out = starts_well(few)
+        for number in (count, 0, size):
+            out.number(number)
+        out.blob(b"")
+        must_be_corrupt(few.to_params(), out.done())
+
+
+def test_hostile_segments() -> None:
+    many = audio.Layout(1, 1, 0, 0, 32, 2, 16, 0, 8000, 1 << 20)
+    for size in (0, 5, 1 << 30, (1 << 63) - 1):
+        out = starts_well(many)
+        for number in (1, 0, 1000, 1, 0, 1000):  # two channels from 0 to 1001
+            out.number(number)
+        out.number(size)
+        out.raw(b"short")
+        must_be_corrupt(many.to_params(), out.done())
