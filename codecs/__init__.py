@@ -26,6 +26,7 @@ BY_NUMBER = {
     8: ("image", "image"),
     9: ("jpeg", "jpeg"),
     10: ("audio", "audio"),
+    11: ("video", "video"),
 }
 
 
@@ -47,6 +48,8 @@ SOUNDS = re.compile(
     rb"(RIFF|RIFX|RF64|BW64)....WAVE|riff\x2e\x91\xcf\x11|FORM....AIF[FC]|\.snd|fLaC|ID3", re.DOTALL
 )
 """How the audio files begin that are."""
+VIDEO = b"YUV4MPEG2 "
+"""How the video files begin that are."""
 
 
 def plan(settings: Settings) -> Plan:
@@ -70,13 +73,15 @@ def encode_frame(data: bytes, settings: Settings, report: Report | None = None) 
 def whole_of(
     data: bytes, settings: Settings, report: Report | None = None, *, plain: bool = False
 ) -> Frame | None:
-    """A frame of a whole image or audio file, or None: it is none, or is not worth it.
+    """A frame of a whole image, audio or video file, or None: it is none, or is not worth it.
 
     plain: the file was made by `pixels_of`.
     """
     frame = None
     if settings.level > 0 and settings.codec in ("auto", "audio") and SOUNDS.match(data):
         frame = import_module("lmc.codecs.audio").encode(data, settings, report)
+    elif _is_video(data, settings):
+        frame = import_module("lmc.codecs.video").encode(data, settings, report)
     elif is_whole(data, settings) and data.startswith(PICTURES):
         if data.startswith(JPEG):
             frame = import_module("lmc.codecs.jpeg").encode(data, settings.threads, report)
@@ -91,20 +96,28 @@ def pixels_of(data: bytes) -> bytes | None:
 
 
 def is_whole(prefix: bytes, settings: Settings) -> bool:
-    """Whether content that begins so should be tried as a whole image or audio file."""
+    """Whether content that begins so should be tried as a whole image, audio or video file."""
     if settings.level == 0:
         return False
     if settings.codec in ("auto", "audio") and SOUNDS.match(prefix):
         return True
+    if _is_video(prefix, settings):
+        return True
     wanted = settings.codec in ("auto", "image")
     return wanted and (settings.pixels or prefix.startswith(PICTURES))
+
+
+def _is_video(prefix: bytes, settings: Settings) -> bool:
+    if settings.level == 0 or settings.codec not in ("auto", "video"):
+        return False
+    return bool(settings.video) or prefix.startswith(VIDEO)
 
 
 def needs(method: int, params: bytes, size: int) -> int:
     """Bytes that decoding a frame takes beside payload and content, where its parameters claim more
     than those two show. Raises Corrupt."""
     name = BY_NUMBER.get(method, ("", ""))[1]
-    if name in ("image", "audio"):
+    if name in ("image", "audio", "video"):
         return cast(int, import_module(f"lmc.codecs.{name}").needs(params, size))
     return 0
 

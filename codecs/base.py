@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Protocol
 
 from lmc.errors import Usage
@@ -21,8 +22,8 @@ LEVELS = range(10)
 DEFAULT_LEVEL = 6
 MIN_FRAME_SIZE = 1 << 16  # below it the promise on expansion would not hold (FORMAT.md, 6)
 MAX_FRAME_SIZE = 1 << 30
-CODECS = ("auto", "raw", "bytes", "text", "image", "audio")
-MOST_WHOLE = 1 << 28  # bytes of an image or audio file that is taken apart as a whole
+CODECS = ("auto", "raw", "bytes", "text", "image", "audio", "video")
+MOST_WHOLE = 1 << 28  # bytes of an image, audio or video file that is taken apart as a whole
 FRAME_SIZE = 1 << 24
 # One core codes a frame of byte models, so smaller frames are faster, and a little larger.
 BYTES_FRAME_SIZES = {1: 1 << 22, 2: 1 << 23}
@@ -37,7 +38,8 @@ class Settings:
     each frame but the last; 0, for the level's own, is replaced by it.
     codec: "auto" looks at the content; "raw" stores it; "bytes" never uses a network; "text" never
     looks whether the content is text; "image" takes image files apart, "audio" audio files,
-    and both are else like "bytes". pixels: of image files, keep the pixels but not the file.
+    "video" video files, and all three are else like "bytes". pixels: of image files, keep the
+    pixels but not the file. video: what frames without a header are, as `codecs.clips.raw` has it.
     Raises Usage where a value is out of range.
     """
 
@@ -47,12 +49,17 @@ class Settings:
     frame_size: int = 0
     codec: str = "auto"
     pixels: bool = False
+    video: str = ""
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
             raise Usage(f"there is no level {self.level}", hint="levels go from 0 to 9")
         if self.codec not in CODECS:
             raise Usage(f"there is no codec {self.codec!r}", hint="codecs: " + ", ".join(CODECS))
+        if self.video:
+            state = import_module("lmc.codecs.clips").state  # only then: it takes its time
+
+            state(self.video)
         if self.threads < 0:
             raise Usage("the number of threads cannot be negative")
         if self.frame_size == 0:

@@ -13,6 +13,7 @@
                                                       libjxl (--help; pip install imagecodecs)
     python corpora/figures.py audio [--level L] FOLDER…   WAV and FLAC files beside flac, wavpack
                                                       (--protocol lmcompress: 8-bit chunks)
+    python corpora/figures.py video [--level L] [WxH:FMT] FILE…  Y4M files, or frames without a
     python corpora/figures.py llama GGUF FILE BYTES   tokens a second and core beside llama.cpp's
                                                       (pip install llama-cpp-python)
 
@@ -37,6 +38,7 @@ from typing import Any
 
 import images
 import sounds
+import videos
 from machine import machine
 
 import lmc
@@ -415,6 +417,8 @@ def main(arguments: list[str]) -> None:
             images.main(options)
         case ["audio", *options]:
             sounds.main(options)
+        case ["video", *options]:
+            videos.main(options)
         case ["llama", gguf, path, count]:
             llama(gguf, path, int(count))
         case _:

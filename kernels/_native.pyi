@@ -351,3 +351,31 @@ def sound_rows(
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]: ...
 def sound_bytes(channels: int) -> int: ...
 def sound_variants() -> list[str]: ...
+
+# ---- videos (bind_video.cpp) ----
+
+def video_encode(
+    samples: NDArray[np.uint16],
+    frames: int,
+    planes: Sequence[tuple[int, int, int, int]],
+    depth: int,
+    effort: int,
+    strips: int,
+    threads: int = 0,
+    progress: Callable[[int], object] | None = None,
+    variant: str = "",
+) -> list[bytes]: ...
+def video_decode(
+    payloads: Sequence[bytes],
+    frames: int,
+    planes: Sequence[tuple[int, int, int, int]],
+    depth: int,
+    effort: int,
+    strips: int,
+    threads: int = 0,
+    progress: Callable[[int], object] | None = None,
+    variant: str = "",
+) -> NDArray[np.uint16]: ...
+def video_bytes(planes: Sequence[tuple[int, int, int, int]], strips: int) -> int: ...
+def video_most_strips(planes: Sequence[tuple[int, int, int, int]]) -> int: ...
+def video_variants() -> list[str]: ...

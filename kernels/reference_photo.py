@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isqrt
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,10 +178,21 @@ def solve(m: NDArray[np.int64]) -> NDArray[np.int64]:
     return w
 
 
+class Fades(Protocol):
+    """How a set's least squares forget; see Set."""
+
+    @property
+    def along(self) -> int: ...
+    @property
+    def down(self) -> int: ...
+    @property
+    def every(self) -> int: ...
+
+
 class Squares:
     """Recursive least squares of a set for all rows; sums: with the rows above."""
 
-    def __init__(self, kind: Set, features: list[int], height: int) -> None:
+    def __init__(self, kind: Fades, features: list[int], height: int) -> None:
         self.kind, self.features = kind, features
         n = len(features)
         self.row = np.zeros((height, n + 1, n + 1), np.int64)

@@ -61,6 +61,7 @@ class Options:
     frame_size: int = 0
     codec: str = "auto"
     pixels: bool = False
+    video: str = ""
     memory: int | None = None
     no_speculate: bool = False
     device: str = "auto"
@@ -147,6 +148,12 @@ _PACKING = [
         help=f"One of {', '.join(CODECS)}.  [default: {CODECS[0]}]",
     ),
     _flag("--pixels", help="Keep an image's pixels, not its file: it comes back as a plain PNG."),
+    click.option(
+        "--video",
+        default="",
+        metavar="WxH:FMT",
+        help="What frames without a header are, as in 176x144:yuv420p:25.",
+    ),
     click.option(
         "--frame-size",
         type=Size(),
@@ -474,6 +481,7 @@ def _pack(path: str, options: Options, console: Console) -> dict[str, object]:
         frame_size=options.frame_size,
         codec=options.codec,
         pixels=options.pixels,
+        video=options.video,
     )
     output = options.output
     if output is None and path != STREAM:
@@ -586,6 +594,8 @@ def _print_list(results: list[dict[str, Any]], options: Options) -> None:
                 print(f"  picture: {frame['picture']}, {bits:.3f} bits a sub-pixel")
             if frame["sound"]:
                 print(f"  sound: {frame['sound']}, {frame['sample_bits']:.3f} bits a sample")
+            if frame["video"]:
+                print(f"  video: {frame['video']}, {frame['sample_bits']:.3f} bits a sample")
         for member in members if options.verbose else ():
             print(
                 f"  member: {member['form']}, format {member['version']}, "

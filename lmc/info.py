@@ -23,7 +23,8 @@ class FrameInfo:
     """One frame. check: the checksum of its content, XXH64.
 
     picture: of an image file, its geometry and the way that its pixels are coded, else None;
-    sub_pixel_bits: coded bits for each of its samples. sound, sample_bits: the same of audio.
+    sub_pixel_bits: coded bits for each of its samples. sound, sample_bits: the same of audio;
+    video, sample_bits: of video.
     """
 
     method: str
@@ -35,6 +36,7 @@ class FrameInfo:
     sub_pixel_bits: float | None = None
     sound: str | None = None
     sample_bits: float | None = None
+    video: str | None = None
 
 
 @dataclass(slots=True)
@@ -158,7 +160,7 @@ def _member(part: MemberStart) -> MemberInfo:
 
 
 def _facts(frame: Description) -> dict[str, Any]:
-    """The last fields of a frame's FrameInfo, where it is an image or a sound."""
+    """The last fields of a frame's FrameInfo, where it is an image, a sound or a video."""
     codec = codecs.BY_NUMBER.get(frame.method, ("", ""))[1]
     bits = 8 * frame.payload_size
     # Modules that are not needed for text.
@@ -172,6 +174,11 @@ def _facts(frame: Description) -> dict[str, Any]:
 
         samples = audio.samples_of(frame.params)
         return {"sound": audio.describe(frame.params), "sample_bits": bits / samples}
+    if codec == "video":
+        from lmc.codecs import video
+
+        samples = video.samples_of(frame.params)
+        return {"video": video.describe(frame.params), "sample_bits": bits / samples}
     return {}
 
 

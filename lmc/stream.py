@@ -43,7 +43,7 @@ PIECE = 1 << 20
 """Bytes that are read from a stream at a time."""
 
 ENOUGH = 16
-"""Bytes that tell an image or audio file by its beginning."""
+"""Bytes that tell an image, audio or video file by its beginning."""
 
 Bytes = bytes | bytearray | memoryview
 
@@ -110,13 +110,20 @@ def compress(
     frame_size: int = 0,
     codec: str = "auto",
     pixels: bool = False,
+    video: str = "",
 ) -> bytes:
     """Compress data to a file of one member; the options are those of `Settings`.
 
     Raises Usage, or ModelMissing.
     """
     compressor = Compressor(
-        level, model=model, threads=threads, frame_size=frame_size, codec=codec, pixels=pixels
+        level,
+        model=model,
+        threads=threads,
+        frame_size=frame_size,
+        codec=codec,
+        pixels=pixels,
+        video=video,
     )
     return compressor.compress(data) + compressor.flush()
 
@@ -137,9 +144,10 @@ class Compressor:
         frame_size: int = 0,
         codec: str = "auto",
         pixels: bool = False,
+        video: str = "",
         meter: Meter | None = None,
     ) -> None:
-        self._settings = Settings(level, model, threads, frame_size, codec, pixels)
+        self._settings = Settings(level, model, threads, frame_size, codec, pixels, video)
         self._meter = meter or Meter(None, None)
         self._plan = codecs.plan(self._settings)
         size = self._settings.frame_size  # of a frame, and of its payload at most
@@ -151,7 +159,7 @@ class Compressor:
         self._pending = bytearray()
         self._index = bytearray()  # empty until the member is known to be long
         self._flushed = False
-        # Whether this may be a whole image or audio file; not known yet.
+        # Whether this may be a whole image, audio or video file; not known yet.
         self._whole: bool | None = None
 
     def compress(self, data: Bytes) -> bytes:
@@ -163,7 +171,7 @@ class Compressor:
         if self._whole is None and have >= ENOUGH:
             begin = bytes(self._pending) + rest[:ENOUGH]
             self._whole = codecs.is_whole(begin, self._settings)
-        # An image or audio file is one frame, whatever its size.
+        # An image, audio or video file is one frame, whatever its size.
         if have < ENOUGH or (self._whole and have <= MOST_WHOLE):
             self._pending += rest
             return b""
@@ -293,6 +301,7 @@ def compress_stream(
         frame_size=settings.frame_size,
         codec=settings.codec,
         pixels=settings.pixels,
+        video=settings.video,
         meter=Meter(progress, size_hint),
     )
     read = written = 0

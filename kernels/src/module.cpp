@@ -15,4 +15,5 @@ PYBIND11_MODULE(_native, m) {
   bind_photo(m);
   bind_flac(m);
   bind_sound(m);
+  bind_video(m);
 }

@@ -14,3 +14,4 @@ void bind_exjpeg(pybind11::module_& m);   // bind_exjpeg.cpp: pictures that were
 void bind_photo(pybind11::module_& m);    // bind_photo.cpp: the photo model
 void bind_flac(pybind11::module_& m);     // bind_flac.cpp: FLAC files
 void bind_sound(pybind11::module_& m);    // bind_sound.cpp: the sound model
+void bind_video(pybind11::module_& m);    // bind_video.cpp: the video model

@@ -7,6 +7,8 @@
 
 // The features of a channel: own neighbours, then of each other channel the current sample, if it is
 // coded before, and neighbours. Sets: from many taps and long windows to few and short.
+constexpr int kChannels = 3;  // at most
+constexpr int kFeatures = 48;
 constexpr int kSets = 4;
 struct Set {
   int own, before, after;  // neighbours of: this channel, each channel coded before it, each coded after
@@ -26,62 +28,7 @@ constexpr int inputs_of(int channels, int channel) {
 }
 static_assert(inputs_of(kChannels, kChannels - 1) <= kInputs && inputs_of(kChannels, 0) <= kInputs, "room");
 
-// ---- numbers -------------------------------------------------------------------------------------
-
-inline int32_t clamp32(int64_t v, int32_t low, int32_t high) {
-  return v < low ? low : v > high ? high : static_cast<int32_t>(v);
-}
-inline int32_t magnitude(int32_t v) { return v < 0 ? -v : v; }
-
-// 8 log2(v), linear between powers of two; v > 0.
-inline int octaves8(int32_t v) {
-  const int e = 31 - __builtin_clz(static_cast<uint32_t>(v));
-  return e * 8 + (e >= 3 ? (v >> (e - 3)) & 7 : (v << (3 - e)) & 7);
-}
-
-// 8 times the mean of the nearest neighbours, W and N twice.
-inline int32_t around(const int32_t* e, int stride) {
-  return 2 * (e[-1] + e[-stride]) + e[-stride - 1] + e[1 - stride] + e[-2] + e[-2 * stride];
-}
-
-// base 2^(e / 64), within bounds.
-inline int32_t power(int32_t base, int32_t e, int32_t low, int32_t high) {
-  const int whole = e >> 6;
-  const int64_t v = (int64_t{base} * power2(e & 63)) >> 8;  // 8 bits behind the point
-  const int64_t moved = whole >= 0 ? v << (whole < 24 ? whole : 24) : v >> (whole > -32 ? -whole : 32);
-  return clamp32(moved >> 8, low, high);
-}
-
-// The place of v in k classes between rising bounds.
-template <size_t k>
-inline int class_of(int32_t v, const int32_t (&bounds)[k]) {
-  int c = 0;
-  for (const int32_t bound : bounds) c += v >= bound;
-  return c;
-}
-constexpr int32_t kSeven[] = {-11, -4, -1, 2, 5, 12};           // in eighths of the scale
-constexpr int32_t kNine[] = {-16, -8, -4, -1, 2, 5, 9, 17};
-constexpr int32_t kFive[] = {-6, -1, 2, 7};
-
 // ---- distributions -------------------------------------------------------------------------------
-
-// A logistic distribution on a line in units of 1/64.
-struct Logistic {
-  int64_t centre = 0;
-  int32_t scale = 1, inverse = 0;
-  void set(int64_t c, int32_t s) {
-    centre = c;
-    scale = s;
-    inverse = (1 << 26) / s;
-  }
-  // Probability of less than b - 1/2, 24 bits.
-  uint32_t below(const mixer::Tables& t, int32_t b) const {
-    const int64_t d = int64_t{b} * 64 - 32 - centre, most = int64_t{scale} * 12 - 1;
-    if (d >= most) return mixer::squash24(t, mixer::kLogitLimit);
-    if (d <= -most) return mixer::squash24(t, -mixer::kLogitLimit);
-    return mixer::squash24(t, mixer::clamp_logit(static_cast<int32_t>((d * inverse) >> 14)));
-  }
-};
 
 constexpr int kPlain = kSets + 1;        // single logistics beside the mixture
 constexpr int kMaps = 8, kLast = 2;
@@ -137,7 +84,7 @@ class Channel {
  public:
   Channel(Surroundings& around, int channel, const Network& network)
       : t_(mixer::tables()), avx2_(use_avx2()), s_(around), count_(s_.shape.channels), c_(channel), network_(network),
-        stride_(Squares::padded(s_.shape.height)), features_(kTaps * stride_), units_((kTaps + 1) * stride_),
+        stride_(Squares::padded(s_.shape.height)), features_(kFeatures * stride_), units_((kFeatures + 1) * stride_),
         predictions_(kSets * stride_),
         learned_(t_), most_((1 << s_.shape.depth) - 1),
         sites_(static_cast<size_t>(s_.shape.height)),
@@ -176,7 +123,7 @@ class Channel {
       sites_[static_cast<size_t>(y - y0)].base = base[c_];
     }
     each([&](auto& set, int k) {
-      const int32_t* rows[kTaps];
+      const int32_t* rows[kFeatures];
       set.weigh(t, y0, y1);
       set.predict(y0, y1, chosen(rows, features_, k), predictions_.data() + static_cast<size_t>(k) * stride_);
     });
@@ -211,13 +158,13 @@ class Channel {
       const size_t at = static_cast<size_t>(k) * stride_ + static_cast<size_t>(y);
       units_[at] = unit(features_[at]);
     }
-    units_[kTaps * stride_ + static_cast<size_t>(y)] = unit(value - site.base);
+    units_[kFeatures * stride_ + static_cast<size_t>(y)] = unit(value - site.base);
   }
   // After all samples of the step are known; the next one begins with row `next`.
   void learn(int y0, int y1, int next) {
     each([&](auto& set, int k) {
-      const int32_t* rows[kTaps];
-      set.learn(y0, y1, next, chosen(rows, units_, k), units_.data() + kTaps * stride_);
+      const int32_t* rows[kFeatures];
+      set.learn(y0, y1, next, chosen(rows, units_, k), units_.data() + kFeatures * stride_);
     });
   }
 
@@ -454,8 +401,8 @@ class Channel {
   Surroundings& s_;
   int count_, c_;  // of channels, and which one
   const Network& network_;
-  Feature feature_[kTaps];
-  int n_ = 0, of_set_[kSets][kTaps], in_set_[kSets] = {};
+  Feature feature_[kFeatures];
+  int n_ = 0, of_set_[kSets][kFeatures], in_set_[kSets] = {};
   std::vector<Squares> squares_;
   size_t stride_;
   Buffer<int32_t> features_, units_;  // by feature, then by row; the last of units_ is the target

@@ -1,8 +1,9 @@
 // What every photo_*.cpp defines behind its own dots(): the strip's code, compiled for an instruction set.
 
 #include "decisions.hpp"
+#include "logistic.hpp"
 #include "layers_run.hpp"
-#include "photo_squares.hpp"
+#include "squares.hpp"
 #include "photo_strip.hpp"
 
 std::vector<uint8_t> encode(const Shape& shape, const Network* networks, const uint16_t* samples, size_t stride, const Progress& progress) {

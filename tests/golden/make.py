@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmc import compress
-from lmc.codecs import audio, image, jpeg, photocd, text
+from lmc.codecs import audio, image, jpeg, photocd, text, video
 from lmc.codecs.base import Frame, Settings
 from lmc.container import (
     FRAME,
@@ -36,6 +36,7 @@ from lmc.models.registry import EMBEDDED
 
 HERE = Path(__file__).parent
 TEXT = b"The same bytes out.\n"
+BGR = "20x20:bgr24"
 MODEL = bytes.fromhex("00112233445566ff")  # of no model there is
 PROSE = (
     b"In the beginning the hen and the fox shared a thing: the thin end of an island.\n"
@@ -163,6 +164,25 @@ def flac(name: str) -> bytes:
 
 def of_sound(content: bytes, level: int = 6) -> bytes:
     made = audio.encode(content, Settings(level=level, threads=1))
+    assert made is not None
+    return coded(made, content)
+
+
+def film(space: str, coarse: tuple[int, int], bits: int = 8) -> bytes:
+    """A Y4M file of four frames of hills that move; the third one repeats the second."""
+    width, height = 27, 18
+    out = f"YUV4MPEG2 W{width} H{height} F25:1 Ip C{space}\n".encode()
+    for step in (0, 1, 1, 2):
+        out += b"FRAME\n"
+        for r, d in ((0, 0), coarse, coarse):
+            rows, columns = -(-height // (1 << d)), -(-width // (1 << r))
+            plane = hills(40, 40, 1, bits)[step:, 2 * step :, 0][:rows, :columns]
+            out += plane.astype("<u2" if bits > 8 else np.uint8).tobytes()
+    return out + b"FRAME"
+
+
+def of_video(content: bytes, level: int = 6, stated: str = "") -> bytes:
+    made = video.encode(content, Settings(level=level, threads=1, video=stated))
     assert made is not None
     return coded(made, content)
 
@@ -442,6 +462,16 @@ def cases() -> list[tuple[str, str, str, bytes]]:
                 ("copies", "channels that are equal or constant", copies(), 6),
                 ("silence", "all channels are constant", wav(np.zeros((2, 900), np.int64)), 6),
                 ("flac", "a FLAC file", flac("libflac-1.4.2"), 6),
+            )
+        ),
+        *(
+            (f"good-video-{name}", good(data), f"method 11: {why}", of_video(data, level, stated))
+            for name, why, data, level, stated in (
+                ("y4m", "a Y4M of 4:2:0", film("420jpeg", (1, 1)), 6, ""),
+                ("fast", "the same, effort 0", film("420jpeg", (1, 1)), 1, ""),
+                ("best", "the same, effort 2", film("420jpeg", (1, 1)), 9, ""),
+                ("deep", "10 bits of 4:2:2", film("422p10", (1, 0), 10), 6, ""),
+                ("packed", "raw BGR", hills(40, 20, 3).astype(np.uint8).tobytes(), 6, BGR),
             )
         ),
     ]

@@ -5,9 +5,9 @@
 // I. Matsuda et al., 2003), with exponential windows along rows and from row to row, in integers. Numbers
 // lie by kind, then by row, so that a step of the slanted order is a loop over neighbouring numbers.
 //
-// Included by each variant of photo_*.cpp in a namespace of its own: no #pragma once.
+// Included by each variant of photo_*.cpp and video_*.cpp in a namespace of its own: no #pragma once.
 
-constexpr int kTaps = 48;  // features at most
+constexpr int kTaps = 96;  // features at most
 constexpr int32_t kFeatureLimit = 2047;
 constexpr int kWeightBits = 16;  // weights: units of 2^-16
 constexpr int32_t kWeightLimit = 1 << 20;
@@ -26,7 +26,7 @@ inline Wide headroom(const Wide& numbers) {
 
 // Solves (A + ridge) w = b by LDL' in fixed point, for kLanes rows. Every rounding is part of the
 // format. Bounds: |c|, |y| < 2^31, r <= 2^30 and |l| <= 2^24 are factors of 32 bits, as times() wants them;
-// they keep c r below 2^61, and a sum of 48 products c l as well.
+// they keep c r below 2^61, and a sum of 96 products c l below 2^62.
 inline void solve(const int32_t* m, size_t stride, int n, int32_t* w) {  // w: [n][kLanes]
   const auto moment = [m, stride](int i, int j) { return load(m + static_cast<size_t>(i * (i + 1) / 2 + j) * stride); };
   const auto target = [m, stride, n](int i) { return load(m + static_cast<size_t>(n * (n + 1) / 2 + i) * stride); };
@@ -78,6 +78,11 @@ class Squares {
   // Numbers of a row of memory that holds `height` rows, and whole groups around them.
   static constexpr int kGroup = 16;
   static size_t padded(int height) { return static_cast<size_t>(height / kGroup + 1) * kGroup; }
+
+  // Forgets all.
+  void clear() {
+    for (Buffer<int32_t>* numbers : {&rows_, &sums_, &weights_}) std::memset(numbers->data(), 0, numbers->size() * sizeof(int32_t));
+  }
 
   // The weights of rows y0 to y1 at step t. A row that has not begun keeps weights of 0.
   void weigh(int t, int y0, int y1) {

@@ -1,15 +1,15 @@
-// The samples of a strip, and what has been learned about their errors, with borders, so that every
-// causal neighbour of every pixel can be read without asking whether it exists.
+// The samples of a strip of a picture or of a frame, and what has been learned about their errors, with borders,
+// so that every causal neighbour of every pixel can be read without asking whether it exists.
 #pragma once
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
-namespace lmc::photo {
+namespace lmc {
 
-constexpr int kChannels = 3;  // at most
-constexpr int kBorder = 8;    // columns beside, and rows above
-constexpr int kLag = 3;       // a row is this many pixels behind the row above it
+constexpr int kBorder = 8;  // columns beside, and rows above
+constexpr int kLag = 3;     // a row is this many pixels behind the row above it
 
 // One value a pixel. The border is filled from what is known when it is needed: see `put`.
 class Plane {
@@ -18,12 +18,15 @@ class Plane {
       : stride_(width + 2 * kBorder),
         height_(height),
         width_(width),
+        first_(first),
         cells_(static_cast<size_t>(height + kBorder) * static_cast<size_t>(stride_), first) {}
 
   int32_t* at(int x, int y) {
     return cells_.data() + static_cast<ptrdiff_t>(y + kBorder) * stride_ + x + kBorder;
   }
   int stride() const { return stride_; }
+  // As if nothing were known.
+  void clear() { std::fill(cells_.begin(), cells_.end(), first_); }
 
   // Stores a value, and repeats it where a later pixel looks beyond the picture: in the first row into the
   // rows above, some pixels ahead; at the first pixel into the next row's left border; at the last to the right.
@@ -46,6 +49,7 @@ class Plane {
 
  private:
   int stride_, height_, width_;
+  int32_t first_;
   std::vector<int32_t> cells_;
 };
 
@@ -58,4 +62,4 @@ constexpr Offset kNear[] = {{-1, 0},  {0, -1},  {-1, -1}, {1, -1},  {-2, 0},  {0
                             {1, -2},  {-2, -1}, {2, -1},  {-3, 0},  {0, -3},  {-2, -2}, {2, -2},
                             {-3, -1}, {-1, -3}, {1, -3},  {3, -2},  {-3, -2}, {-4, 0}};
 
-}  // namespace lmc::photo
+}  // namespace lmc
