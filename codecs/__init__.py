@@ -95,6 +95,13 @@ def pixels_of(data: bytes) -> bytes | None:
     return cast("bytes | None", import_module("lmc.codecs.pictures").pixels_of(data, MOST_WHOLE))
 
 
+def frames_of(data: bytes) -> bytes | None:
+    """A Y4M file of the frames of a video, or None: see `clips.decoded`. Raises Usage."""
+    if data.startswith((VIDEO, *PICTURES)):  # nothing to be taken off; no video
+        return None
+    return cast("bytes | None", import_module("lmc.codecs.clips.decoded").to_y4m(data, MOST_WHOLE))
+
+
 def is_whole(prefix: bytes, settings: Settings) -> bool:
     """Whether content that begins so should be tried as a whole image, audio or video file."""
     if settings.level == 0:
@@ -110,7 +117,7 @@ def is_whole(prefix: bytes, settings: Settings) -> bool:
 def _is_video(prefix: bytes, settings: Settings) -> bool:
     if settings.level == 0 or settings.codec not in ("auto", "video"):
         return False
-    return bool(settings.video) or prefix.startswith(VIDEO)
+    return bool(settings.video) or settings.frames or prefix.startswith(VIDEO)
 
 
 def needs(method: int, params: bytes, size: int) -> int:

@@ -40,6 +40,7 @@ class Settings:
     looks whether the content is text; "image" takes image files apart, "audio" audio files,
     "video" video files, and all three are else like "bytes". pixels: of image files, keep the
     pixels but not the file. video: what frames without a header are, as `codecs.clips.raw` has it.
+    frames: of video files, keep the frames but not the file.
     Raises Usage where a value is out of range.
     """
 
@@ -50,6 +51,7 @@ class Settings:
     codec: str = "auto"
     pixels: bool = False
     video: str = ""
+    frames: bool = False
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:

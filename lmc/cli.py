@@ -62,6 +62,7 @@ class Options:
     codec: str = "auto"
     pixels: bool = False
     video: str = ""
+    frames: bool = False
     memory: int | None = None
     no_speculate: bool = False
     device: str = "auto"
@@ -154,6 +155,7 @@ _PACKING = [
         metavar="WxH:FMT",
         help="What frames without a header are, as in 176x144:yuv420p:25.",
     ),
+    _flag("--frames", help="Keep a video's frames, not its file: it comes back as a Y4M file."),
     click.option(
         "--frame-size",
         type=Size(),
@@ -482,6 +484,7 @@ def _pack(path: str, options: Options, console: Console) -> dict[str, object]:
         codec=options.codec,
         pixels=options.pixels,
         video=options.video,
+        frames=options.frames,
     )
     output = options.output
     if output is None and path != STREAM:

@@ -111,6 +111,7 @@ def compress(
     codec: str = "auto",
     pixels: bool = False,
     video: str = "",
+    frames: bool = False,
 ) -> bytes:
     """Compress data to a file of one member; the options are those of `Settings`.
 
@@ -124,6 +125,7 @@ def compress(
         codec=codec,
         pixels=pixels,
         video=video,
+        frames=frames,
     )
     return compressor.compress(data) + compressor.flush()
 
@@ -145,9 +147,10 @@ class Compressor:
         codec: str = "auto",
         pixels: bool = False,
         video: str = "",
+        frames: bool = False,
         meter: Meter | None = None,
     ) -> None:
-        self._settings = Settings(level, model, threads, frame_size, codec, pixels, video)
+        self._settings = Settings(level, model, threads, frame_size, codec, pixels, video, frames)
         self._meter = meter or Meter(None, None)
         self._plan = codecs.plan(self._settings)
         size = self._settings.frame_size  # of a frame, and of its payload at most
@@ -230,6 +233,13 @@ class Compressor:
             if frame is not None and len(frame.payload) < len(content):
                 report(len(content))
                 return _short(frame, _describe(frame, plain))
+        frames = codecs.frames_of(content) if self._settings.frames else None
+        if frames is not None:
+            # However large they are: what was asked for is not the file.
+            frame = codecs.whole_of(frames, self._settings)
+            if frame is not None:
+                report(len(content))
+                return _short(frame, _describe(frame, frames))
         frame = codecs.whole_of(content, self._settings, report)
         if frame is None or len(frame.params) + len(frame.payload) >= len(content):
             report(0)
@@ -302,6 +312,7 @@ def compress_stream(
         codec=settings.codec,
         pixels=settings.pixels,
         video=settings.video,
+        frames=settings.frames,
         meter=Meter(progress, size_hint),
     )
     read = written = 0

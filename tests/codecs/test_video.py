@@ -336,3 +336,44 @@ def test_the_list_says_what_it_is() -> None:
     assert frame.video == "Y4M, 34x21, 3 planes, 8 bit, 3 frames"
     assert frame.sample_bits is not None
     assert 0 < frame.sample_bits < 8
+
+
+def encoded(codec: str, layout: str, samples: Array, geometry: Geometry) -> bytes:
+    """An AVI file of these frames."""
+    av = pytest.importorskip("av")
+    out = io.BytesIO()
+    with av.open(out, "w", format="avi") as file:
+        stream = file.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = geometry.width, geometry.height, layout
+        for values in samples:
+            frame = av.VideoFrame(geometry.width, geometry.height, layout)
+            at = 0
+            for plane, (width, height, *_) in zip(frame.planes, geometry.planes, strict=True):
+                kind = np.dtype("<u2" if geometry.depth > 8 else np.uint8)
+                rows = np.frombuffer(memoryview(plane), kind)
+                rows = rows.reshape(-1, plane.line_size // kind.itemsize)
+                rows[:height, :width] = values[at : at + width * height].reshape(height, width)
+                at += width * height
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("layout", "coarse", "depth"),
+    [("yuv420p", ((1, 1), (1, 1)), 8), ("yuv422p10le", ((1, 0), (1, 0)), 10), ("gray", (), 8)],
+)
+def test_frames_alone(layout: str, coarse: Any, depth: int) -> None:
+    geometry = Geometry(34, 22, coarse, depth)
+    samples = moving(3, geometry)
+    data = encoded("ffv1", layout, samples, geometry)
+    frames = lmc.decompress(lmc.compress(data, 1, frames=True))
+    taken = clips.take_apart(frames, None, 1 << 20)
+    assert taken is not None
+    assert taken.geometry == geometry
+    np.testing.assert_array_equal(taken.samples, samples)
+    assert taken.rate == "25:1"
+    # Else the file itself comes back, and so does what has no frames.
+    assert lmc.decompress(lmc.compress(data, 1)) == data
+    for other in (b"no video at all" * 40, data[:300]):
+        assert lmc.decompress(lmc.compress(other, 1, frames=True)) == other

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -204,3 +208,28 @@ def test_a_report_can_stop_the_work() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         _native.video_encode(samples, 2, planes, 8, 0, 2, progress=stop)
+
+
+@pytest.mark.slow
+def test_arm_writes_the_same_bytes(tmp_path: Path) -> None:
+    compiler, emulator = "aarch64-linux-gnu-g++", "qemu-aarch64"
+    for tool in (compiler, emulator):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    here = Path(__file__).parent
+    source = here.parents[1] / "kernels" / "src"
+    flags = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-static"]
+    flags.append("-pthread")
+    names = ("video.cpp", "video_scalar.cpp", "quantiles.cpp", "threads.cpp")
+    files = [here / "arm" / "video.cpp", *(source / name for name in names)]
+    program = tmp_path / "video"
+    command = [compiler, *flags, "-I", str(source), *map(str, files), "-o", str(program)]
+    subprocess.run(command, check=True)
+    for planes, depth, effort in ((planes_of(20, 13, *C420), 8, 1), (planes_of(12, 9), 16, 2)):
+        samples = flat(clip(3, planes, depth))
+        numbers = [3, depth, effort, 2, len(planes), *(n for plane in planes for n in plane)]
+        given = np.array(numbers, np.int32).tobytes() + samples.tobytes()
+        run = subprocess.run([emulator, str(program)], input=given, check=True, capture_output=True)
+        coded = _native.video_encode(samples, 3, planes, depth, effort, 2)
+        wanted = b"".join(len(part).to_bytes(4, "little") + part for part in coded)
+        assert run.stdout == wanted
