@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 import tracemalloc
 import wave
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from lmc.codecs.base import Frame, Settings
 from lmc.codecs.recipe import Writer
 from lmc.errors import Corrupt, LmcError
 from lmc.info import inspect
+from lmc.models import sound
 
 Array = NDArray[Any]
 
@@ -77,6 +80,22 @@ def test_depths(bits: int) -> None:
     data = make_wav(samples, bits)
     layout = layout_of(data, lmc.compress(data, 1))
     assert layout.fine == max(0, bits - 24)
+
+
+def test_the_network_is_that_of_the_format() -> None:
+    text = (Path(__file__).parents[2] / "FORMAT.md").read_text()
+    digest = hashlib.sha256(sound.path(sound.NORMAL).read_bytes()).hexdigest()
+    assert f"| {sound.NORMAL} | `{digest}` |" in text
+    assert sound.network(sound.NONE) is None
+    assert sound.network(sound.NORMAL) is sound.network(sound.NORMAL)
+    with pytest.raises(KeyError):
+        sound.network(15)
+
+
+def test_levels_choose_the_network() -> None:
+    data = make_wav(tones(900, 1))
+    chosen = [layout_of(data, lmc.compress(data, level)).network for level in (1, 3, 4, 6, 9)]
+    assert chosen == [sound.NONE] * 2 + [sound.NORMAL] * 3
 
 
 def test_other_formats() -> None:
