@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-ROOMS := codecs models kernels
+ROOMS := bench codecs models kernels
 SAMPLE := corpora/time-machine.txt
 
 .PHONY: help demo test lint types view install kernels golden bench frontier clean

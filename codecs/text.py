@@ -108,7 +108,7 @@ def pieces(data: bytes, settings: Settings) -> list[int]:
     the network and the next is not."""
     if not _wants_network(settings) or settings.codec == "text":
         return [len(data)]
-    kinds = [_looks_like_text(data[at : at + BLOCK]) for at in range(0, len(data), BLOCK)]
+    kinds = [looks_like_text(data[at : at + BLOCK]) for at in range(0, len(data), BLOCK)]
     for i in range(1, len(kinds) - 1):  # a lone block is not worth a frame
         if kinds[i - 1] == kinds[i + 1]:
             kinds[i] = kinds[i - 1]
@@ -121,7 +121,7 @@ def encode_frame(data: bytes, settings: Settings, report: Report | None = None) 
     if not _wants_network(settings):
         return encode_bytes(data, _profile(settings.level), report)
     certain = settings.codec == "text"
-    if not certain and not _looks_like_text(data):
+    if not certain and not looks_like_text(data):
         return encode_bytes(data, PRIMED + STRONG, report)
     model = model_of(settings)
     if not certain and not _network_pays(data, model, settings.threads):
@@ -288,7 +288,7 @@ MOST_NOT_TEXT = 0.30
 REPETITIVE = 1.0  # bits per byte
 
 
-def _looks_like_text(block: bytes) -> bool:
+def looks_like_text(block: bytes) -> bool:
     text = str(block, "utf-8", "surrogateescape")
     return len(_NOT_TEXT.findall(text)) <= MOST_NOT_TEXT * len(text)
 

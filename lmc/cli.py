@@ -85,6 +85,33 @@ class ModelOptions:
     json: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class BenchOptions:
+    """What `lmc bench` was asked to do. Levels and names of tools as they were typed, by commas.
+
+    corpora: names; data: the folder that they lie in. limit: bytes of each file. runs: of each
+    tool; None for as many as are quick. patience: seconds that coding a file may take.
+    results: the file of results; None for lmc's own. html: the report's file.
+    """
+
+    paths: tuple[str, ...] = ()
+    corpora: tuple[str, ...] = ()
+    data: str | None = None
+    levels: str = ""
+    tools: str = ""
+    protocol: str | None = None
+    limit: int | None = None
+    runs: int | None = None
+    patience: int = 3600
+    threads: int = 0
+    results: str | None = None
+    fresh: bool = False
+    html: str | None = None
+    csv: bool = False
+    quiet: int = 0
+    json: bool = False
+
+
 class Size(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
     """A number of bytes such as 65536, 512K, 64M, 2G or 2GiB; units are powers of 1024."""
 
@@ -181,12 +208,13 @@ _QUIET_JSON = [
     click.option("-q", "--quiet", count=True, help="No warnings and progress; -qq: no errors."),
     _flag("--json", help="One JSON document on standard output."),
 ]
+_THREADS = click.option(
+    "-T", "--threads", type=int, default=0, metavar="N", help="Threads; 0: one for every core."
+)
 _COMMON = [
     _flag("-r", "--recursive", help="Take the files in folders."),
     click.option("-S", "--suffix", default=SUFFIX, metavar=".SUF", help="Use .SUF, not .lmc."),
-    click.option(
-        "-T", "--threads", type=int, default=0, metavar="N", help="Threads; 0: one for every core."
-    ),
+    _THREADS,
     click.option("-v", "--verbose", count=True, help="Say more."),
     *_QUIET_JSON,
 ]
@@ -197,6 +225,43 @@ _DEVICE = [
         metavar="NAME",
         help="Run networks on auto, cpu, cuda or cuda:0.",
     ),
+]
+_BENCH = [
+    click.option(
+        "--corpus",
+        "corpora",
+        multiple=True,
+        metavar="NAME",
+        help="Measure on a corpus by name; 'list' shows them.",
+    ),
+    click.option("--data", metavar="FOLDER", help="Where corpora lie, or are to be put."),
+    click.option("--levels", default="", metavar="N,N", help="Levels of lmc.  [default: 2,6]"),
+    click.option("--tools", default="", metavar="NAMES", help="Only these: gzip,zstd,lmc."),
+    click.option(
+        "--protocol",
+        type=click.Choice(["lmcompress"]),
+        metavar="NAME",
+        help="Chunks as in a paper (lmcompress), beside whole files.",
+    ),
+    click.option("--limit", type=Size(), metavar="SIZE", help="Only the beginning of each file."),
+    click.option(
+        "--runs",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Of each tool.  [default: 3, and 1 of slow ones]",
+    ),
+    click.option(
+        "--patience",
+        type=click.IntRange(1),
+        default=3600,
+        metavar="SECONDS",
+        help="For a tool and a file, each way.  [default: 3600]",
+    ),
+    _THREADS,
+    click.option("--results", metavar="FILE", help="Keep results there, and take up what it has."),
+    _flag("--fresh", help="Measure again what results are known of."),
+    click.option("--html", metavar="FILE", help="Write a report with plots."),
+    _flag("--csv", help="Write CSV to standard output."),
 ]
 _HELP = {"help_option_names": ["-h", "--help"]}
 _LAST = [click.argument("paths", nargs=-1, metavar="[FILE]...", type=str)]
@@ -265,6 +330,7 @@ COMMANDS = {
     "test": "Check that files are whole and undamaged.",
     "list": "Show what compressed files contain.",
     "models": "Show, get, make, check and remove models.",
+    "bench": "Measure lmc among other compressors.",
 }
 
 MODEL_ACTIONS: dict[str, tuple[str, list[Option]]] = {
@@ -293,10 +359,31 @@ def _models_command() -> click.Command:
     return group
 
 
+def _bench_command() -> click.Command:
+    def callback(**given: Any) -> BenchOptions:
+        options = BenchOptions(**given)
+        if options.threads < 0:
+            raise click.UsageError("the number of threads cannot be negative")
+        if options.json and options.csv:
+            raise click.UsageError("--json and --csv both want standard output")
+        return options
+
+    paths = [click.argument("paths", nargs=-1, metavar="[FILE or FOLDER]...", type=str)]
+    help = (
+        "Measure lmc among other compressors, on files of any kind: each is given to the tools "
+        "that belong to it, in processes of their own, and must come back. Tools that are not "
+        "installed are named (pip install 'lmc[bench]'). Results are kept, so that a run that was "
+        "interrupted goes on."
+    )
+    return _with_options(callback, "bench", help, _BENCH, _QUIET_JSON, paths)
+
+
 def _build(name: str) -> click.Command:
     """The parser of one command; only the one that is wanted is ever made, for speed."""
     if name == "models":
         return _models_command()
+    if name == "bench":
+        return _bench_command()
     groups = {
         "compress": [_PACKING, _WRITING, _DEVICE, _COMMON],
         "decompress": [_WRITING, _UNPACKING, _DEVICE, _COMMON],
@@ -357,7 +444,7 @@ def _build_gzip_form() -> click.Command:
     )
 
 
-def parse(arguments: Sequence[str]) -> Options | ModelOptions | int:
+def parse(arguments: Sequence[str]) -> Options | ModelOptions | BenchOptions | int:
     """Turn arguments into Options, or into an exit code where click has printed a text.
 
     A command is recognised only as the first argument; `lmc ./list` compresses a file
@@ -375,7 +462,7 @@ def parse(arguments: Sequence[str]) -> Options | ModelOptions | int:
     else:
         command, name = _build_gzip_form(), "lmc"
     result = command.main(list(arguments), prog_name=name, standalone_mode=False)
-    return cast("Options | ModelOptions | int", result)
+    return cast("Options | ModelOptions | BenchOptions | int", result)
 
 
 # Talking ----------------------------------------------------------------------------------
@@ -872,7 +959,7 @@ class _Interrupted(BaseException):
 
 
 def _raise_on_signal() -> None:
-    """Let signals end the work on models as an exception, which cleans up on its way."""
+    """Let signals end the work as an exception, which cleans up on its way."""
 
     def interrupt(number: int, _frame: object) -> None:
         raise _Interrupted(number)
@@ -902,6 +989,11 @@ def _main(arguments: Sequence[str]) -> int:
         elif isinstance(request, ModelOptions):
             _raise_on_signal()
             code = run_models(request)
+        elif isinstance(request, BenchOptions):
+            from lmc.bench.command import bench
+
+            _raise_on_signal()
+            code = bench(request)
         else:
             code = request
         sys.stdout.flush()

@@ -9,7 +9,7 @@ import pkgutil
 
 import pytest
 
-PACKAGES = ("lmc", "lmc.codecs", "lmc.models", "lmc.kernels")
+PACKAGES = ("lmc", "lmc.bench", "lmc.codecs", "lmc.models", "lmc.kernels")
 MODULES = [
     *PACKAGES,
     *(
