@@ -1,7 +1,7 @@
 """A small corpus of every kind of files, made by rule: for tests, and to try `lmc bench` on.
 
-It says nothing about compression of real files. The same bytes come out everywhere: integer
-arithmetic alone, and no encoder but those of `content`.
+It says nothing about compression of real files. The same contents come out everywhere, by integer
+arithmetic alone; how zlib packs them into the PNG is a matter of its version.
 """
 
 from __future__ import annotations
