@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ROOMS := bench codecs models kernels
 SAMPLE := corpora/time-machine.txt
 
-.PHONY: help demo test lint types view install kernels golden bench frontier clean
+.PHONY: help demo test lint types view install kernels golden bench benchmarks clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; \
@@ -59,19 +59,15 @@ kernels: $(VENV)/.ready ## Rebuild the C++ kernels in place, if they changed
 golden: $(VENV)/.ready-dev ## Write the golden files of this version (those of releases stay)
 	$(BIN)/python tests/golden/make.py
 
-bench: $(VENV)/.ready kernels ## Sizes and times beside gzip, bzip2 and xz (FILES=… for your own)
-	$(BIN)/python corpora/bench.py $(or $(FILES),$(SAMPLE))
-
 $(VENV)/.ready-bench: $(VENV)/.ready
 	$(BIN)/python -m pip install -q --no-build-isolation -e '.[bench]'
 	@touch $@
 
-frontier: $(VENV)/.ready-bench kernels ## Size against speed among many compressors (FILES=… LEVELS=1,2 LIMIT=…)
-	@mkdir -p build
-	$(BIN)/python corpora/frontier.py measure $(if $(LEVELS),--levels $(LEVELS)) \
-		$(if $(LIMIT),--limit $(LIMIT)) $(or $(FILES),$(SAMPLE)) > build/frontier.jsonl
-	$(BIN)/python corpora/frontier.py plot build/frontier.jsonl build/frontier.png
-	@$(BIN)/python corpora/frontier.py table build/frontier.jsonl
+bench: $(VENV)/.ready-bench kernels ## Measure lmc among other compressors (FILES=… for your own)
+	$(BIN)/lmc bench --html build/bench.html $(or $(FILES),$(SAMPLE))
+
+benchmarks: $(VENV)/.ready kernels ## Write docs/benchmarks.md and the README's tables from corpora/results
+	$(BIN)/python corpora/tables.py
 
 clean: ## Remove what was built (not .venv)
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -11,6 +11,7 @@ from typing import Any
 import lmc
 from lmc.bench.content import Content
 from lmc.bench.way import Way
+from lmc.info import FrameInfo
 from lmc.pipeline import cores
 
 
@@ -60,16 +61,28 @@ def about(coded: bytes) -> dict[str, Any]:
 
     members = lmc.inspect(io.BytesIO(coded)).members
     frames = [frame for member in members for frame in member.frames]
-    methods = sorted({frame.picture or frame.sound or frame.method for frame in frames})
     needed = {
         member.model_name
         for member in members
         if any(frame.method == "network" for frame in member.frames)
     }
     found = [model for model in registry.installed() if model.name in needed]
+    photo = {path for frame in frames for path in _photo_networks(frame)}
     return {
-        "methods": methods,
-        "model": "+".join(sorted(model.name for model in found)),
+        "methods": sorted({frame.picture or frame.sound or frame.method for frame in frames}),
+        "model": "+".join(sorted([model.name for model in found] + [path.stem for path in photo])),
         "model_bytes": sum(model.size_bytes for model in found if not model.embedded),
-        "embedded_model_bytes": sum(model.size_bytes for model in found if model.embedded),
+        "embedded_model_bytes": sum(model.size_bytes for model in found if model.embedded)
+        + sum(path.stat().st_size for path in photo),
     }
+
+
+def _photo_networks(frame: FrameInfo) -> list[Path]:
+    """The file of the networks that pixels were coded with, if any were."""
+    if frame.method != "image":
+        return []
+    from lmc.codecs import image
+    from lmc.models import photo
+
+    layout = image.Layout.from_params(frame.params)
+    return [] if layout.way == image.DRAWN else [photo.path(layout.effort)]

@@ -234,6 +234,7 @@ def _child(call: Callable[[], Facts], told: Path, said: Path) -> None:
     try:
         os.setpgid(0, 0)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.environ["RAYON_NUM_THREADS"] = "1"  # of tools in Rust; the others are told otherwise
         output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(output, 1)
         os.dup2(output, 2)

@@ -1,32 +1,24 @@
 """The figures that lmc is judged by, each by one command, each result decoded and compared.
 
-    python corpora/figures.py sizes LEVEL FILE…       bits per byte of the whole .lmc file
-    python corpora/figures.py classics LEVEL FOLDER…  every file against xz -9e and bzip2 -9
-    python corpora/figures.py speed LEVEL FILE BYTES  there and back, and peak memory
     python corpora/figures.py lanes FILE BYTES W N…   sizes with N lanes and a window of W tokens
     python corpora/figures.py exact FILE BYTES MODEL  one file by every variant and thread count
     python corpora/figures.py speculate MODEL BYTES FILE…  one lane decoded with and without guesses
     python corpora/figures.py pictures FOLDER…        image files taken apart and rebuilt: recipes
     python corpora/figures.py start FILE              seconds of the tool for 1 KB
-    python corpora/figures.py jpeg FOLDER…            JPEG files by the JPEG codec, on one core
-    python corpora/figures.py images [--level L] FOLDER…  bits per sample beside optipng, cwebp and
-                                                      libjxl (--help; pip install imagecodecs)
     python corpora/figures.py audio [--level L] FOLDER…   WAV and FLAC files beside flac, wavpack
                                                       (--protocol lmcompress: 8-bit chunks)
     python corpora/figures.py video [--level L] [WxH:FMT] FILE…  Y4M files, or frames without a
     python corpora/figures.py llama GGUF FILE BYTES   tokens a second and core beside llama.cpp's
                                                       (pip install llama-cpp-python)
 
-Every line of output is one JSON object. Levels from 3 on use a model, whose size is in its lines
-(`model_bytes`): a receiver needs it too, but for those that come with lmc.
+Every line of output is one JSON object. Sizes, speeds and memory among other compressors are a
+matter of `lmc bench`.
 """
 
 from __future__ import annotations
 
-import bz2
 import hashlib
 import json
-import lzma
 import os
 import statistics
 import subprocess
@@ -36,12 +28,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import images
 import sounds
 import videos
-from machine import machine
 
 import lmc
+from lmc.bench.machine import machine
 from lmc.codecs import text
 
 
@@ -56,57 +47,6 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def model_bytes(level: int) -> int:
-    from lmc.models import registry
-
-    if level not in text.EFFORTS:
-        return 0
-    name = text.EFFORTS[level].model or registry.largest().name
-    return next(model.size_bytes for model in registry.installed() if model.name == name)
-
-
-def sizes(level: int, paths: list[str]) -> None:
-    for path in paths:
-        data = Path(path).read_bytes()
-        began = time.perf_counter()
-        small = lmc.compress(data, level)
-        middle = time.perf_counter()
-        # Restoring takes as long again, or longer with few lanes; null says that it was not done.
-        unchecked = bool(os.environ.get("LMC_FIGURES_NO_DECODE"))
-        restored = None if unchecked else lmc.decompress(small) == data
-        tell(
-            file=Path(path).name,
-            sha256=digest(data),
-            bytes=len(data),
-            level=level,
-            lmc=len(small),
-            bits_per_byte=round(8 * len(small) / len(data), 4),
-            model_bytes=model_bytes(level),
-            encode_s=round(middle - began, 1),
-            decode_s=round(time.perf_counter() - middle, 1),
-            restored=restored,
-        )
-
-
-def classics(level: int, folders: list[str]) -> None:
-    for path in sorted(p for folder in folders for p in Path(folder).iterdir()):
-        data = path.read_bytes()
-        small = lmc.compress(data, level)
-        xz = len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME))
-        bzip2 = len(bz2.compress(data, 9))
-        tell(
-            file=path.name,
-            sha256=digest(data),
-            bytes=len(data),
-            level=level,
-            lmc=len(small),
-            xz=xz,
-            bzip2=bzip2,
-            smallest=len(small) <= min(xz, bzip2),
-            restored=lmc.decompress(small) == data,
-        )
-
-
 def run(arguments: list[str], environment: dict[str, str] | None = None) -> tuple[float, int]:
     """Seconds and peak bytes of a process of lmc."""
     began = time.perf_counter()
@@ -116,29 +56,6 @@ def run(arguments: list[str], environment: dict[str, str] | None = None) -> tupl
     if process.returncode:
         raise SystemExit(f"lmc {' '.join(arguments)} failed")
     return time.perf_counter() - began, usage.ru_maxrss * 1024
-
-
-def speed(level: int, path: str, count: int) -> None:
-    data = Path(path).read_bytes()[:count]
-    with tempfile.TemporaryDirectory() as folder:
-        source, small, back = (Path(folder) / name for name in ("a", "a.lmc", "b"))
-        source.write_bytes(data)
-        encode, encode_memory = run(["compress", f"-{level}", "-q", str(source), "-o", str(small)])
-        decode, decode_memory = run(["decompress", "-q", str(small), "-o", str(back)])
-        tell(
-            **HERE,
-            file=Path(path).name,
-            sha256=digest(data),
-            bytes=len(data),
-            level=level,
-            lmc_bytes=small.stat().st_size,
-            bits_per_byte=round(8 * small.stat().st_size / len(data), 4),
-            encode_kb_s=round(len(data) / encode / 1000, 2),
-            decode_kb_s=round(len(data) / decode / 1000, 2),
-            encode_mb=encode_memory >> 20,
-            decode_mb=decode_memory >> 20,
-            restored=back.read_bytes() == data,
-        )
 
 
 def lanes(path: str, count: int, window: int, numbers: list[int]) -> None:
@@ -318,53 +235,6 @@ def pictures(folders: list[str]) -> None:
     tell(files=len(restored), restored=sum(restored), bytes=total, coded=coded)
 
 
-def jpegs(folders: list[str]) -> None:
-    """Every JPEG file below the folders, one line each and one for all; a file that the codec
-    leaves to the byte models counts as stored. Times are the processor's, not the clock's."""
-    from lmc import codecs
-    from lmc.codecs import jpeg
-
-    found = [p for folder in folders for p in Path(folder).rglob("*") if not p.is_symlink()]
-    names = sorted(p for p in found if p.suffix.lower() in (".jpg", ".jpeg") and p.is_file())
-    total = {"bytes": 0, "lmc_bytes": 0, "encode_s": 0.0, "decode_s": 0.0}
-    for path in names:
-        data = path.read_bytes()
-        began = time.process_time()
-        frame = jpeg.encode(data, 1)
-        middle = time.process_time()
-        back = None
-        if frame is not None:
-            back = codecs.decode_frame(
-                frame.method, frame.params, frame.payload, len(data), None, threads=1
-            )
-        end = time.process_time()
-        size = len(data) if frame is None else len(frame.params) + len(frame.payload) + 25
-        tell(
-            file=path.name,
-            sha256=digest(data),
-            bytes=len(data),
-            lmc_bytes=size,  # with 25 bytes of container
-            saved=round(1 - size / len(data), 4),
-            encode_mb_s=round(len(data) / (middle - began) / 1e6, 3),
-            decode_mb_s=round(len(data) / (end - middle) / 1e6, 3) if frame else None,
-            memory_mb=frame.memory >> 20 if frame else None,
-            restored=back == data if frame else None,
-        )
-        total["bytes"] += len(data)
-        total["lmc_bytes"] += size
-        if frame:
-            total["encode_s"] += middle - began
-            total["decode_s"] += end - middle
-    tell(
-        **HERE,
-        files=len(names),
-        **{name: round(value, 1) for name, value in total.items()},
-        saved=round(1 - total["lmc_bytes"] / total["bytes"], 4),
-        encode_mb_s=round(total["bytes"] / total["encode_s"] / 1e6, 3),
-        decode_mb_s=round(total["bytes"] / total["decode_s"] / 1e6, 3),
-    )
-
-
 def start(path: str) -> None:
     for level, count in ((2, 1024), (9, 1024)):
         data = Path(path).read_bytes()[:count]
@@ -395,12 +265,6 @@ def start(path: str) -> None:
 
 def main(arguments: list[str]) -> None:
     match arguments:
-        case ["sizes", level, *paths]:
-            sizes(int(level), paths)
-        case ["classics", level, *folders]:
-            classics(int(level), folders)
-        case ["speed", level, path, count]:
-            speed(int(level), path, int(count))
         case ["lanes", path, count, window, *numbers]:
             lanes(path, int(count), int(window), [int(n) for n in numbers])
         case ["exact", path, count, name]:
@@ -411,10 +275,6 @@ def main(arguments: list[str]) -> None:
             pictures(folders)
         case ["start", path]:
             start(path)
-        case ["jpeg", *folders]:
-            jpegs(folders)
-        case ["images", *options]:
-            images.main(options)
         case ["audio", *options]:
             sounds.main(options)
         case ["video", *options]:
