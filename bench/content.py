@@ -25,6 +25,7 @@ SEGMENT = 1024  # pixels; the protocol of LMCompress
 CHUNK = 2048  # bytes; the same
 
 MODALITIES = ("text", "bytes", "image", "jpeg", "audio", "video")
+MEDIA = ("image", "jpeg", "audio", "video")
 UNITS = {"image": "sub-pixel", "audio": "sample", "video": "sample"}
 CONTENTS = {"image": "pixels", "audio": "samples", "video": "frames"}
 """What tools for the modality restore, where it is not the file."""

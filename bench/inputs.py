@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lmc import files
-from lmc.bench.content import modality
+from lmc.bench.content import MEDIA, modality
 from lmc.bench.work import read
 
 
@@ -32,7 +32,8 @@ class Input:
 def find(
     paths: Sequence[str], limit: int | None, failed: Callable[[str, OSError | str], None]
 ) -> Iterator[Input]:
-    """The files, and those in folders, each once. Empty and unreadable ones go to `failed`."""
+    """The files, and those in folders, each once. Empty and unreadable ones go to `failed`. limit:
+    bytes of each that are taken; of media nobody would understand the beginning."""
     seen = set()
     for path in paths:
         above = os.path.dirname(os.path.abspath(path))
@@ -42,6 +43,9 @@ def find(
             )
             try:
                 data = read(found, limit)
+                kind = modality(data[: 1 << 16], name)
+                if limit is not None and kind in MEDIA:
+                    data = read(found, None)
             except OSError as error:
                 failed(found, error)
                 continue
@@ -53,7 +57,7 @@ def find(
                 files.printable(name),
                 len(data),
                 hashlib.sha256(data).hexdigest(),
-                modality(data[: 1 << 16], name),
+                kind,
             )
             if (one.name, one.sha256) not in seen:
                 seen.add((one.name, one.sha256))

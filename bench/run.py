@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
+from lmc.bench.content import MEDIA
 from lmc.bench.inputs import Input
 from lmc.bench.machine import machine
 from lmc.bench.store import Record, Store
@@ -64,12 +65,15 @@ def run(plan: Plan, store: Store, say: Say, progress: Callable[[int, int, str], 
         say(f"{title} is not installed ({get}): left out")
     total = sum(one.size for one in plan.inputs) * len(plan.protocols)
     done = 0
-    for one in plan.inputs:
+    # Small files first: an interrupt leaves results of most.
+    for one in sorted(plan.inputs, key=lambda one: one.size):
         for protocol in plan.protocols:
             chosen = [(t, f) for t, f in present if wanted(t, one.modality, protocol)]
             turn = _Turn(plan, one, protocol, store, say, partial(progress, done, total))
             turn.take(chosen, here, outcome)
             done += one.size
+    places = {(one.name, one.sha256): place for place, one in enumerate(plan.inputs)}
+    outcome.records.sort(key=lambda record: places[record["name"], record["sha256"]])
     return outcome
 
 
@@ -130,7 +134,7 @@ class _Turn:
             self.one.name,
             tuple(todo),
             self.protocol,
-            plan.limit,
+            None if self.one.modality in MEDIA else plan.limit,
             plan.threads,
             patience=plan.patience,
         )

@@ -243,7 +243,7 @@ _BENCH = [
         metavar="NAME",
         help="Chunks as in a paper (lmcompress), beside whole files.",
     ),
-    click.option("--limit", type=Size(), metavar="SIZE", help="Only the beginning of each file."),
+    click.option("--limit", type=Size(), metavar="SIZE", help="Only the beginning, but of media."),
     click.option(
         "--runs",
         type=click.IntRange(1),

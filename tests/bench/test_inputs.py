@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from lmc.bench import synthetic
 from lmc.bench.inputs import find
 
 
@@ -34,3 +35,10 @@ def test_names_for_people(tmp_path: Path) -> None:
     (tmp_path / "bell\a").write_bytes(b"x")
     (one,) = find([str(tmp_path / "bell\a")], None, lambda *_: None)
     assert one.name == r"bell\x07"
+
+
+def test_media_are_whole(tmp_path: Path) -> None:
+    data = synthetic.clip(2, 16, 16)
+    (tmp_path / "a.y4m").write_bytes(data)
+    (one,) = find([str(tmp_path / "a.y4m")], 100, lambda *_: None)
+    assert (one.size, one.modality) == (len(data), "video")
