@@ -64,6 +64,7 @@ $(VENV)/.ready-bench: $(VENV)/.ready
 	@touch $@
 
 bench: $(VENV)/.ready-bench kernels ## Measure lmc among other compressors (FILES=… for your own)
+	@mkdir -p build
 	$(BIN)/lmc bench --html build/bench.html $(or $(FILES),$(SAMPLE))
 
 benchmarks: $(VENV)/.ready kernels ## Write docs/benchmarks.md and the README's tables from corpora/results

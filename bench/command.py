@@ -64,6 +64,9 @@ def bench(options: BenchOptions) -> int:
         return 0
     levels = _levels(options.levels)
     names = _names(options.tools)
+    folder = os.path.dirname(options.html or "") or "."
+    if not os.path.isdir(folder):  # found out now, not after hours
+        raise Usage(f"there is no folder {folder!r} for the report")
     paths = [*options.paths]
     for name in options.corpora:
         paths += corpora.locate(name, options.data, _quiet if options.quiet else _say)

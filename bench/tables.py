@@ -43,13 +43,17 @@ def _model(row: Row) -> str:
     return " + ".join(parts) or "0"
 
 
+def _bytes(row: Row, _: Group) -> str:
+    return f"{row.bytes:,}" if row.whole else f"({row.bytes:,})"
+
+
 def _restores(row: Row, group: Group) -> str:
     return row.restores if row.whole else f"{row.restores}, {row.files} of {len(group.inputs)}"
 
 
 COLUMNS = (
     Column("tool", lambda row, _: row.tool),
-    Column("bytes", lambda row, _: f"{row.bytes:,}", "written in all"),
+    Column("bytes", _bytes, "written in all; in brackets where not all files were"),
     Column("% of file", lambda row, _: f"{100 * row.share:.2f}", "of the files' own bytes"),
     Column("ratio", lambda row, _: f"{row.ratio:.3f}", "bare content to what is written"),
     Column("bits/{unit}", lambda row, _: f"{row.bits:.3f}"),

@@ -149,6 +149,14 @@ def test_the_protocol_stands_beside_whole_files(folder: Path, tmp_path: Path) ->
     assert "chunks" in done.stdout
 
 
+def test_the_report_is_written(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    done = bench("--tools", "gzip", folder, "--html", path, "-q", "--results", tmp_path / "r")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert path.read_text("utf-8").startswith("<!doctype html>")
+    assert bench("--corpus", "list").stdout.startswith("enwik8")
+
+
 def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.touch()
@@ -164,6 +172,7 @@ def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
         ((empty,), "empty: is empty"),
         ((folder, "--results", tmp_path / "diary"), "line 1 is no result"),
         (("--protocol", "own", folder), "own"),
+        (("--html", tmp_path / "none" / "a.html", folder), "for the report"),
         (("--runs", "0", folder), "0 is not in the range"),
     ):
         done = bench(*words)

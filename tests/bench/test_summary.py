@@ -90,6 +90,7 @@ def test_rows_are_sums() -> None:
 def test_tables_tell_what_is_incomplete() -> None:
     text = tables.plain(summary())
     assert "pixels, 2 of 3" in text
+    assert "(400)" in text
     assert "Not taken: webp x does not take pixels of 16 bits (1 files)" in text
     assert "Failed: b/3: lmc -6 failed: no luck" in text
     assert "2.0 (comes with lmc)" in text
