@@ -75,6 +75,16 @@ class Row:
     def decode_rate(self) -> float:
         return self.content_bytes / self.decode_s if self.decode_s else 0.0
 
+    @property
+    def encode_work(self) -> float:
+        """Bytes of bare content for each second of a processor: threads, and whatever else the
+        machine does, make no difference to it."""
+        return self.content_bytes / self.encode_cpu_s if self.encode_cpu_s else 0.0
+
+    @property
+    def decode_work(self) -> float:
+        return self.content_bytes / self.decode_cpu_s if self.decode_cpu_s else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Group:

@@ -59,6 +59,16 @@ COLUMNS = (
     Column("bits/{unit}", lambda row, _: f"{row.bits:.3f}"),
     Column("encode MB/s", lambda row, _: speed(row.encode_rate / 1e6), "of bare content"),
     Column("decode MB/s", lambda row, _: speed(row.decode_rate / 1e6), "of bare content"),
+    Column(
+        "encode MB/CPU s",
+        lambda row, _: speed(row.encode_work / 1e6),
+        "for each second of one processor, however many are at work",
+    ),
+    Column(
+        "decode MB/CPU s",
+        lambda row, _: speed(row.decode_work / 1e6),
+        "for each second of one processor, however many are at work",
+    ),
     Column("encode MiB", lambda row, _: mebibytes(row.encode_memory), "peak memory that is added"),
     Column("decode MiB", lambda row, _: mebibytes(row.decode_memory), "peak memory that is added"),
     Column("model MB", lambda row, _: _model(row), "not counted in bytes"),

@@ -16,7 +16,8 @@ MODULES = [
         module.name
         for package in PACKAGES
         for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}.")
-        if not module.name.endswith("__main__") and module.name not in PACKAGES
+        # The library for GPUs is named like a module, but is none.
+        if not module.name.endswith(("__main__", "._cuda")) and module.name not in PACKAGES
     ),
 ]
 
