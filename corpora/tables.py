@@ -106,7 +106,9 @@ def document(summary: Summary) -> str:
         "restores the file. Ratios, bits and speeds are of the bare content. Models are not "
         "counted in the bytes: a receiver needs them too, and they have a column. A tool that has "
         "not been measured on all files of a table has its count in the last column, and its sums "
-        "cannot be compared. Why you should not use lmc is said in the [README](../README.md).",
+        "cannot be compared. Folders hold the files that have been measured: small ones come "
+        "first, and where a run was not finished the large ones are not in. Why you should not "
+        "use lmc is said in the [README](../README.md).",
         "",
     ]
     for group in summary.of_kinds():
