@@ -37,9 +37,9 @@ def _model(row: Row) -> str:
         return "0"
     parts = []
     if row.embedded_model_bytes:
-        parts.append(f"{row.embedded_model_bytes / 1e6:.1f} (comes with lmc)")
+        parts.append(f"{speed(row.embedded_model_bytes / 1e6)} (comes with lmc)")
     if row.model_bytes:
-        parts.append(f"{row.model_bytes / 1e6:.1f}")
+        parts.append(speed(row.model_bytes / 1e6))
     return " + ".join(parts) or "0"
 
 
