@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lmc
+from lmc import codecs
 from lmc.bench.content import Content
 from lmc.bench.way import Way
 from lmc.info import FrameInfo
@@ -17,7 +18,7 @@ from lmc.pipeline import cores
 
 def level(number: int, threads: int) -> Way:
     def pack(content: Content) -> bytes:
-        return lmc.compress(content.data, number, threads=threads)
+        return lmc.compress(content.data, number, threads=threads, video=stated(content))
 
     def unpack(coded: bytes) -> bytes:
         return lmc.decompress(coded, threads=threads)
@@ -28,6 +29,13 @@ def level(number: int, threads: int) -> Way:
 
 # What decides on the bytes that lmc writes, and on its speed.
 CODING = ("codecs", "kernels", "models", "lmc/coder.py", "lmc/container.py", "lmc/pipeline.py")
+
+
+def stated(content: Content) -> str:
+    """Of frames without a header, what they are, as `lmc --video` wants to be told; else ""."""
+    if content.modality != "video" or content.data.startswith(codecs.VIDEO):
+        return ""
+    return "{width}x{height}:{format}".format(**content.facts)
 
 
 @cache
@@ -69,7 +77,9 @@ def about(coded: bytes) -> dict[str, Any]:
     found = [model for model in registry.installed() if model.name in needed]
     photo = {path for frame in frames for path in _photo_networks(frame)}
     return {
-        "methods": sorted({frame.picture or frame.sound or frame.method for frame in frames}),
+        "methods": sorted(
+            {frame.picture or frame.sound or frame.video or frame.method for frame in frames}
+        ),
         "model": "+".join(sorted([model.name for model in found] + [path.stem for path in photo])),
         "model_bytes": sum(model.size_bytes for model in found if not model.embedded),
         "embedded_model_bytes": sum(model.size_bytes for model in found if model.embedded)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmc.bench import content, synthetic, tools
+from lmc.bench import content, lmc_tool, synthetic, tools
 from lmc.bench.content import Content
 from lmc.bench.way import NotTaken
 
@@ -104,3 +104,13 @@ def test_selection() -> None:
         "lmc -6",
     ]
     assert len(tools.select([], [2], 0)) == len(tools.BASELINES) + 1
+
+
+def test_lmc_is_told_what_raw_frames_are() -> None:
+    frames = synthetic.clip(2, 48, 64).replace(b"FRAME\n", b"").partition(b"\n")[2]
+    found = content.load(frames, "clip_64x48.yuv")
+    assert found.modality == "video"
+    way = tools.lmc_level(2, 1).ways[0]
+    coded = way.pack(found)
+    assert way.unpack(coded) == frames
+    assert any("64x48" in method for method in lmc_tool.about(coded)["methods"])
