@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-ROOMS := bench codecs models kernels
+ROOMS := codecs models kernels
 SAMPLE := corpora/time-machine.txt
 
 .PHONY: help demo test lint types view install kernels golden bench benchmarks clean

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("lmc", "bench", "codecs", "models", "kernels")
+ROOMS = ("lmc", "codecs", "models", "kernels")
 SETUP = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 TOP = {
     ".ci",
@@ -20,7 +20,6 @@ TOP = {
     "LICENSE",
     "Makefile",
     "README.md",
-    "bench",
     "codecs",
     "corpora",
     "docs",
