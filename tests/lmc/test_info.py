@@ -49,6 +49,7 @@ def test_a_long_member() -> None:
         "sub_pixel_bits": None,
         "sound": None,
         "sample_bits": None,
+        "video": None,
     }
     assert parsed["methods"] == {"stored": len(content)}
 
