@@ -11,7 +11,7 @@ from setuptools import setup
 
 # No -march, no -ffast-math: the flags are part of correctness, and the instruction sets are chosen
 # at run time (kernels/src/dispatch.hpp). Python's own -fwrapv costs the kernels a sixth of their
-# speed; none of them lets a signed number overflow.
+# speed; none of them lets a signed number overflow (their tests run clean under UBSan).
 FLAGS = ["-O3", "-fno-wrapv", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-pthread"]
 
 native = Pybind11Extension(
