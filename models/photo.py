@@ -6,7 +6,7 @@ changes, a better one gets a new number. models/train/photo.py makes them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmc.kernels import _native
+from lmc.models.layers import layers
 
 FAST, NORMAL, BEST = 1, 2, 3
 """Numbers of network sets, on the wire."""
@@ -38,12 +39,4 @@ def networks(number: int) -> _native.PhotoNetworks:
 
 def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> _native.PhotoNetworks:
     """Networks from arrays PLACE.wK (int8), .bK, .fK (int32), .sK, for layers K = 0, 1, ..."""
-    return _native.PhotoNetworks([list(_layers(arrays, place)) for place in PLACES])
-
-
-def _layers(arrays: Mapping[str, NDArray[Any]], place: str) -> Iterable[tuple[Any, Any, Any, int]]:
-    k = 0
-    while f"{place}.w{k}" in arrays:
-        weights, bias, factor, shift = (arrays[f"{place}.{part}{k}"] for part in "wbfs")
-        yield weights, bias, factor, int(shift[0])
-        k += 1
+    return _native.PhotoNetworks([list(layers(arrays, f"{place}.")) for place in PLACES])

@@ -6,7 +6,7 @@ better one gets a new number. models/train/sound.py makes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmc.kernels import _native
+from lmc.models.layers import layers
 
 NONE, NORMAL = 0, 1
 """Numbers of networks, on the wire."""
@@ -44,12 +45,3 @@ def network(number: int) -> _native.SoundNetwork | None:
 def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> _native.SoundNetwork:
     """A network from arrays wK (int8), bK, fK (int32), sK, for layers K = 0, 1, ..."""
     return _native.SoundNetwork(list(layers(arrays)))
-
-
-def layers(arrays: Mapping[str, NDArray[Any]]) -> Iterable[tuple[Any, Any, Any, int]]:
-    """Weights, bias, factor and shift of each layer."""
-    k = 0
-    while f"w{k}" in arrays:
-        weights, bias, factor, shift = (arrays[f"{part}{k}"] for part in "wbfs")
-        yield weights, bias, factor, int(shift[0])
-        k += 1

@@ -78,7 +78,7 @@ struct Weights {
 };
 
 // Columns in the order of `source`, if there is one. Throws when a sum could overflow.
-Weights upload(const std::string& name, const int8_t* w, int n, int columns, const std::vector<int>* source,
+Weights upload(const std::string& name, const int8_t* w, int n, int columns, const std::vector<int32_t>* source,
                const int32_t* scale, int exponent, const int32_t* bias) {
   const int k = source ? static_cast<int>(source->size()) : columns;
   Weights out;
@@ -95,12 +95,9 @@ Weights upload(const std::string& name, const int8_t* w, int n, int columns, con
       to[c] = from[source ? (*source)[c] : c];
       sum += std::abs(to[c]);
     }
-    largest = std::max(largest, 127 * sum);
+    largest = std::max(largest, sum);
   }
-  if (largest >= int64_t{1} << 30) refuse("a sum of " + name + " could overflow");
-  int bits = 0;
-  while (largest >> bits) ++bits;
-  out.up = 30 - bits;
+  out.up = head_room(name, largest);
   out.weight = Memory<int8_t>(rows);
   std::vector<int> scales(scale, scale + n);
   for (int& s : scales) s <<= 7;
@@ -110,19 +107,12 @@ Weights upload(const std::string& name, const int8_t* w, int n, int columns, con
 }
 
 struct NormWeights {
+  std::vector<int32_t> order;
   Memory<int> source, gain;
-  std::vector<int> order;
   int exponent;
 
-  NormWeights(const Reader& read, const std::string& name, int dim) {
-    const int64_t n = read.length(name + ".source");
-    if (n < 1 || n > MAX_WIDTH) refuse("tensor " + name + ".source has the wrong shape");
-    const int32_t* from = read.ints(name + ".source", n, 0, dim - 1);
-    order.assign(from, from + n);
-    source = Memory<int>(order);
-    gain = Memory<int>(read.ints(name + ".gain", n, -INT32_MAX, INT32_MAX), n);
-    exponent = read.exponent(name);
-  }
+  NormWeights(const Reader& read, const std::string& name, int dim) : NormWeights(NormTensors(read, name, dim)) {}
+  explicit NormWeights(const NormTensors& t) : order(t.source), source(t.source), gain(t.gain), exponent(t.exponent) {}
   Norm norm(int64_t eps) const { return {source.data(), gain.data(), static_cast<int>(order.size()), exponent, eps}; }
 };
 

@@ -2,6 +2,7 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include "dispatch.hpp"
 #include "network_kernels.hpp"
 #if defined(__x86_64__)
 #include <sys/syscall.h>
@@ -32,11 +33,6 @@ struct Variant {
 };
 
 #if defined(__x86_64__)
-bool has_avx512vnni() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
-}
-
 // Linux wants to be asked before a process uses the tiles.
 bool has_amx() {
   constexpr long REQUEST = 0x1023, TILE_DATA = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA

@@ -19,6 +19,15 @@ inline bool use_avx2() {
 #endif
 }
 
+#if defined(__x86_64__)
+// What the variants named avx512 and avx512vnni need.
+inline bool has_avx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512dq");
+}
+inline bool has_avx512vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+#endif
+
 // True where AVX-512 runs and LMC_KERNELS does not ask for less.
 inline bool use_avx512() {
 #if defined(__x86_64__)

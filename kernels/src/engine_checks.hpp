@@ -73,6 +73,31 @@ inline Config checked(const Config& c) {
   check(c);
   return c;
 }
+// A norm's tensors.
+struct NormTensors {
+  std::vector<int32_t> source, gain;  // as many of each
+  int exponent;
+
+  NormTensors(const Reader& read, const std::string& name, int dim) : exponent(read.exponent(name)) {
+    const int64_t n = read.length(name + ".source");
+    if (n < 1 || n > MAX_WIDTH) refuse("tensor " + name + ".source has the wrong shape");
+    const int32_t* const from = read.ints(name + ".source", n, 0, dim - 1);
+    const int32_t* const by = read.ints(name + ".gain", n, -INT32_MAX, INT32_MAX);
+    source.assign(from, from + n);
+    gain.assign(by, by + n);
+  }
+};
+
+// By how many bits the sums of a matrix can be raised, the largest of which is below 127 `weights`, a row's sum of
+// magnitudes. Refuses a matrix whose sums could overflow.
+inline int head_room(const std::string& name, int64_t weights) {
+  const int64_t largest = 127 * weights;
+  if (largest >= int64_t{1} << 30) refuse("a sum of " + name + " could overflow");
+  int bits = 0;
+  while (largest >> bits) ++bits;
+  return 30 - bits;
+}
+
 // The rows of a pass: Engine::forward.
 inline void check_rows(const Config& c, const EngineCache& cache, int rows, const int32_t* lane, const int32_t* token) {
   std::vector<char> seen(static_cast<size_t>(cache.lanes()), 0);

@@ -1,11 +1,8 @@
-// What the models of photos and videos reckon with: numbers within bounds, logarithms, classes, and logistic
+// What the models of photos and videos reckon with: logarithms, classes, and logistic
 // distributions.
 //
 // Included by each of their variants in a namespace of its own: no #pragma once.
 
-inline int32_t clamp32(int64_t v, int32_t low, int32_t high) {
-  return v < low ? low : v > high ? high : static_cast<int32_t>(v);
-}
 inline int32_t magnitude(int32_t v) { return v < 0 ? -v : v; }
 
 // 8 log2(v), linear between powers of two; v > 0.

@@ -1,5 +1,6 @@
 #include "photo.hpp"
 
+#include "dispatch.hpp"
 #include "variants.hpp"
 
 namespace lmc::photo {
@@ -16,9 +17,7 @@ std::vector<const Variant*> variants() {
   std::vector<const Variant*> all{&variant_scalar()};
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx2")) all.push_back(&variant_avx2());
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
-    all.push_back(&variant_avx512vnni());
+  if (has_avx512vnni()) all.push_back(&variant_avx512vnni());
 #endif
   return all;
 }

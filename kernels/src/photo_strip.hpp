@@ -289,27 +289,9 @@ class Channel {
     for (uint32_t& p : plain_high) p = 1 << 24;
     const int32_t band = s.level * 3;
     for (int depth = 0, path = 0; high - low > 1; ++depth) {
-      int32_t at;
-      int node;
-      if (depth < 5) {
-        at = static_cast<int32_t>((net.centre + ((int64_t{net.scale} * quantile(depth, path)) >> 12) + 64) >> 6);
-        node = (1 << depth) - 1 + path;
-      } else {
-        const int32_t step = clamp32((int64_t{net.scale} << (depth - 5)) >> 6, 1, 1 << 16);
-        const int deep = depth < 10 ? depth - 5 : 5;
-        if (low == 0) {
-          at = high - step;
-          node = 31 + 2 * deep;
-        } else if (high > most_) {
-          at = low + step;
-          node = 32 + 2 * deep;
-        } else {
-          at = (low + high + 1) >> 1;
-          const int span = 31 - __builtin_clz(static_cast<uint32_t>(high - low));
-          node = 42 + (span < 5 ? span : 5);
-        }
-      }
-      at = at <= low ? low + 1 : at >= high ? high - 1 : at;
+      const Question asked = question(depth, path, low, high, 0, most_ + 1, net.centre, net.scale, 1 << 16);
+      const int32_t at = static_cast<int32_t>(asked.at);
+      const int node = asked.node;
       // The maps do not fit into the nearest caches: what is known of the places is fetched ahead.
       for (int k = 0; k < kMaps; ++k)
         if (k != 5) learned_.maps[static_cast<size_t>(k)].prefetch(static_cast<size_t>(node * kMapSize[k] + s.context[k]));
@@ -319,16 +301,12 @@ class Channel {
       learned_.mix.select(selected, node);
       alignas(32) int16_t x[kMixed] = {};
       const uint64_t net_at = net.below(t_, at);
-      const uint64_t up = (net_high > net_at ? net_high - net_at : 0) + net.floor();
-      const uint64_t down = (net_at > net_low ? net_at - net_low : 0) + net.floor();
-      const int32_t logit = mixer::clamp_logit(log64(t_, up) - log64(t_, down));
-      x[0] = static_cast<int16_t>(clamp32(logit >> 4, -mixer::kNetworkLimit, mixer::kNetworkLimit));
+      const int32_t logit = joint_opinion(t_, net_low, net_at, net_high, net.floor());
+      x[0] = as_input(logit);
       uint32_t plain_at[kPlain];
       for (int k = 0; k < kPlain; ++k) {
         plain_at[k] = plain[k].below(t_, at);
-        const uint32_t u = (plain_high[k] > plain_at[k] ? plain_high[k] - plain_at[k] : 0) + 1;
-        const uint32_t d = (plain_at[k] > plain_low[k] ? plain_at[k] - plain_low[k] : 0) + 1;
-        x[1 + k] = static_cast<int16_t>(clamp32((mixer::log24(t_, u) - mixer::log24(t_, d)) >> 4, -mixer::kInputLimit, mixer::kInputLimit));
+        x[1 + k] = opinion(t_, plain_low[k], plain_at[k], plain_high[k]);
       }
       s.context[5] = high - low == 2 ? (at & 255) : high - low <= 4 ? 256 + (at & 127) : 384 + (at & 127);
       for (int k = 0; k < kMaps; ++k) {
@@ -340,10 +318,8 @@ class Channel {
       const uint32_t p0 = mixer::squash24(t_, mixed);
       const uint32_t p1 = learned_.last[0].refine(static_cast<size_t>(node * kLastSize[0] + s.level), mixed);
       const uint32_t p2 = learned_.last[1].refine(static_cast<size_t>(node * kLastSize[1] + s.earlier), mixed);
-      uint32_t p = (2 * p0 + p1 + p2) >> 2;
-      p = p < 16 ? 16 : p > (1u << 24) - 16 ? (1u << 24) - 16 : p;
 
-      const int bit = coder(Coder::kKnown ? value >= at : 0, p);
+      const int bit = coder(Coder::kKnown ? value >= at : 0, settled(p0, p1, p2));
 
       learned_.mix.update(avx2_, t_, x, bit);
       for (auto& map : learned_.maps) map.update(t_, bit);

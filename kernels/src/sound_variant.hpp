@@ -1,7 +1,5 @@
 // What every sound_*.cpp defines behind its own loops: the segment's code, compiled for an instruction set.
 
-inline int64_t clamp64(int64_t v, int64_t low, int64_t high) { return v < low ? low : v > high ? high : v; }
-inline int32_t clamp32(int64_t v, int32_t low, int32_t high) { return static_cast<int32_t>(clamp64(v, low, high)); }
 
 #include "decisions.hpp"
 #include "layers_run.hpp"

@@ -88,7 +88,7 @@ Matrix pack(const Kernels& kernels, Pool& pool, Arena& arena, const std::string&
   if (bias) m.bias = Buffer<int32_t>(outputs);
   bool in_place = k <= columns;  // whether `source` is 0, 1, 2, ...
   for (int c = 0; source && in_place && c < k; ++c) in_place = source[c] == c;
-  std::vector<int64_t> bound(m.tiles, 0);
+  std::vector<int64_t> weights(m.tiles, 0);  // the largest sums of magnitudes
   std::vector<std::vector<Spill>> spill(m.tiles);
   pool.run(m.tiles, [&](int tile, int) {
     std::vector<int8_t> rows(static_cast<size_t>(TILE) * m.kp), row(m.kp);
@@ -103,7 +103,7 @@ Matrix pack(const Kernels& kernels, Pool& pool, Arena& arena, const std::string&
       }
       int magnitude = 0, total = 0;
       for (int c = 0; c < k; ++c) magnitude += std::abs(row[c]);
-      bound[tile] = std::max(bound[tile], int64_t{127} * magnitude);
+      weights[tile] = std::max(weights[tile], int64_t{magnitude});
       if (kernels.limit) kernels.limit(m.depth, row.data(), m.kp, i, spill[tile]);
       for (int c = 0; c < k; ++c) total += row[c];
       std::memcpy(rows.data() + static_cast<size_t>(i) * m.kp, row.data(), m.kp);
@@ -117,9 +117,7 @@ Matrix pack(const Kernels& kernels, Pool& pool, Arena& arena, const std::string&
     }
     interleave(spill[tile]);
   });
-  const int64_t largest = *std::max_element(bound.begin(), bound.end());
-  if (largest >= int64_t{1} << 30) refuse("a sum of " + name + " could overflow");
-  m.up = 30 - bits(static_cast<uint64_t>(largest));
+  m.up = head_room(name, *std::max_element(weights.begin(), weights.end()));
   if (kernels.limit) {
     m.spill_at.push_back(0);
     for (const auto& s : spill) {
@@ -142,25 +140,14 @@ std::vector<int> in_order(int n, int padded) {
 
 }  // namespace
 
-struct Network::Norm {
-  int k = 0;  // outputs, padded
-  int exponent = 0;
-  bool in_place = true;  // whether `source` is 0, 1, 2, ...
-  std::vector<int32_t> source;
-  std::vector<int32_t> gain;
+struct Network::Norm : NormTensors {  // the gain is padded
+  int k;                // outputs, padded
+  bool in_place = true; // whether `source` is 0, 1, 2, ...
 
-  Norm(const Reader& read, const std::string& name, int dim) {
-    const int64_t n = read.length(name + ".source");
-    if (n < 1 || n > MAX_WIDTH) refuse("tensor " + name + ".source has the wrong shape");
-    const int32_t* from = read.ints(name + ".source", n, 0, dim - 1);
-    const int32_t* by = read.ints(name + ".gain", n, -std::numeric_limits<int32_t>::max(),
-                                  std::numeric_limits<int32_t>::max());
-    exponent = read.exponent(name);
-    k = round_up(static_cast<int>(n), 32);
-    source.assign(from, from + n);
-    for (int i = 0; i < n; ++i) in_place = in_place && source[i] == i;
-    gain.assign(by, by + n);
-    gain.resize(k, 0);
+  Norm(const Reader& read, const std::string& name, int dim)
+      : NormTensors(read, name, dim), k(round_up(static_cast<int>(source.size()), 32)) {
+    for (size_t i = 0; i < source.size(); ++i) in_place = in_place && source[i] == static_cast<int32_t>(i);
+    gain.resize(static_cast<size_t>(k), 0);
   }
 };
 

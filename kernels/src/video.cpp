@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "dispatch.hpp"
 #include "variants.hpp"
 
 namespace lmc::video {
@@ -18,9 +19,7 @@ std::vector<const Variant*> variants() {
   std::vector<const Variant*> all{&variant_scalar()};
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx2")) all.push_back(&variant_avx2());
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl"))
-    all.push_back(&variant_avx512());
+  if (has_avx512()) all.push_back(&variant_avx512());
 #endif
   return all;
 }

@@ -356,27 +356,9 @@ class Channel {
     uint32_t part_low[kParts] = {}, part_high[kParts];
     for (uint32_t& p : part_high) p = 1 << 24;
     for (int depth = 0, path = 0; high - low > 1; ++depth) {
-      int32_t at;
-      int node;
-      if (depth < 5) {
-        at = static_cast<int32_t>((centre + ((int64_t{scale} * quantile(depth, path)) >> 12) + 64) >> 6);
-        node = (1 << depth) - 1 + path;
-      } else {
-        const int32_t step = clamp32((int64_t{scale} << (depth - 5)) >> 6, 1, 1 << 16);
-        const int deep = depth < 10 ? depth - 5 : 5;
-        if (low == 0) {
-          at = high - step;
-          node = 31 + 2 * deep;
-        } else if (high > most_) {
-          at = low + step;
-          node = 32 + 2 * deep;
-        } else {
-          at = (low + high + 1) >> 1;
-          const int span = 31 - __builtin_clz(static_cast<uint32_t>(high - low));
-          node = 42 + (span < 5 ? span : 5);
-        }
-      }
-      at = at <= low ? low + 1 : at >= high ? high - 1 : at;
+      const Question asked = question(depth, path, low, high, 0, most_ + 1, centre, scale, 1 << 16);
+      const int32_t at = static_cast<int32_t>(asked.at);
+      const int node = asked.node;
       // The maps do not fit into the nearest caches: what is known of the places is fetched ahead.
       for (int k = 0; k < kMaps; ++k)
         if (k != 5) learned_.maps[static_cast<size_t>(k)].prefetch(static_cast<size_t>(node * kMapSize[k] + s.context[k]));
@@ -391,14 +373,10 @@ class Channel {
       for (int k = 0; k < kParts; ++k) {
         const uint32_t b = part_at[k] = part[k].below(t_, at);
         all_at += static_cast<uint64_t>(s.share[k]) * b;
-        const uint32_t up = (part_high[k] > b ? part_high[k] - b : 0) + 1;
-        const uint32_t down = (b > part_low[k] ? b - part_low[k] : 0) + 1;
-        x[1 + k] = static_cast<int16_t>(clamp32((mixer::log24(t_, up) - mixer::log24(t_, down)) >> 4, -mixer::kInputLimit, mixer::kInputLimit));
+        x[1 + k] = opinion(t_, part_low[k], b, part_high[k]);
       }
-      const uint64_t up = (all_high > all_at ? all_high - all_at : 0) + total;
-      const uint64_t down = (all_at > all_low ? all_at - all_low : 0) + total;
-      const int32_t logit = mixer::clamp_logit(log64(t_, up) - log64(t_, down));
-      x[0] = static_cast<int16_t>(clamp32(logit >> 4, -mixer::kNetworkLimit, mixer::kNetworkLimit));
+      const int32_t logit = joint_opinion(t_, all_low, all_at, all_high, total);
+      x[0] = as_input(logit);
       s.context[5] = high - low == 2 ? (at & 255) : high - low <= 4 ? 256 + (at & 127) : 384 + (at & 127);
       for (int k = 0; k < kMaps; ++k) {
         const uint32_t p = learned_.maps[static_cast<size_t>(k)].refine(static_cast<size_t>(node * kMapSize[k] + s.context[k]), logit);
@@ -409,10 +387,8 @@ class Channel {
       const uint32_t p0 = mixer::squash24(t_, mixed);
       const uint32_t p1 = learned_.last[0].refine(static_cast<size_t>(node * kLastSize[0] + s.level), mixed);
       const uint32_t p2 = learned_.last[1].refine(static_cast<size_t>(node * kLastSize[1] + s.earlier), mixed);
-      uint32_t p = (2 * p0 + p1 + p2) >> 2;
-      p = p < 16 ? 16 : p > (1u << 24) - 16 ? (1u << 24) - 16 : p;
 
-      const int bit = coder(Coder::kKnown ? value >= at : 0, p);
+      const int bit = coder(Coder::kKnown ? value >= at : 0, settled(p0, p1, p2));
 
       learned_.mix.update(avx2_, t_, x, bit);
       for (auto& map : learned_.maps) map.update(t_, bit);

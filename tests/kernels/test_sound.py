@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lmc.kernels import _native, reference_sound
 from lmc.kernels.reference_photo import Layer
+from lmc.models import layers as small
 from lmc.models import sound
 
 Samples = NDArray[np.int32]
@@ -26,7 +27,7 @@ def layers(number: int) -> list[Layer]:
     if number == 0:
         return []
     with np.load(sound.path(number), allow_pickle=False) as file:
-        return list(sound.layers(file))
+        return list(small.layers(file))
 
 
 def ranges(samples: Samples) -> list[tuple[int, int]]:
