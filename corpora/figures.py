@@ -2,7 +2,6 @@
 
     python corpora/figures.py lanes FILE BYTES W N…   sizes with N lanes and a window of W tokens
     python corpora/figures.py exact FILE BYTES MODEL  one file by every variant and thread count
-    python corpora/figures.py speculate MODEL BYTES FILE…  one lane decoded with and without guesses
     python corpora/figures.py pictures FOLDER…        image files taken apart and rebuilt: recipes
     python corpora/figures.py start FILE              seconds of the tool for 1 KB
     python corpora/figures.py audio [--level L] FOLDER…   WAV and FLAC files beside flac, wavpack
@@ -72,55 +71,6 @@ def lanes(path: str, count: int, window: int, numbers: list[int]) -> None:
             window=window,
             payload=len(frame.payload),
             bits_per_byte=round(8 * len(frame.payload) / len(data), 4),
-        )
-
-
-def speculate(name: str, count: int, paths: list[str]) -> None:
-    """The middle of three turns with each way, one after another; DRAFTS names a folder of draft
-    networks other than lmc's own, DEVICE what runs the network (cpu)."""
-    from lmc.kernels import gpu
-    from lmc.kernels._native import Speculation
-    from lmc.models import modelfile, registry
-
-    gpu.use(os.environ.get("DEVICE", "cpu"))
-
-    modelfile.DRAFTS = Path(os.environ.get("DRAFTS", modelfile.DRAFTS))
-    model = registry.open_model(name)
-    for path in paths:
-        data = Path(path).read_bytes()[:count]
-        frame = text.encode_network(data, model, text.Layout(1, 768, text.ANCHOR), 0)
-
-        def decode(model: Any, data: bytes = data, frame: Any = frame) -> tuple[float, bool]:
-            began = time.perf_counter()
-            back = text.decode_frame(frame.method, frame.params, frame.payload, len(data), model, 0)
-            return time.perf_counter() - began, back == data
-
-        plain, guessing, same = [], [], True
-        for _ in range(3):
-            seen = Speculation()
-            for times, how in ((plain, model), (guessing, model.guessing(seen))):
-                seconds, right = decode(how)
-                times.append(seconds)
-                same = same and right
-        accepted = [round(a / n, 3) for a, n in zip(seen.accepted, seen.offered, strict=True) if n]
-        tell(
-            **HERE,
-            file=Path(path).name,
-            sha256=digest(data),
-            bytes=len(data),
-            model=name,
-            device=[gpu.names()[i] for i in gpu.chosen()] or "cpu",
-            draft=model.draft() is not None,
-            tokens=seen.tokens,
-            tokens_per_pass=round(seen.tokens / seen.passes, 3),
-            rows_per_pass=round(seen.rows / seen.passes, 2),
-            accepted_by_depth=accepted[:8],
-            share_guessing=round(seen.guessing / seen.total, 3),
-            share_network=round(seen.network / seen.total, 3),
-            plain_kb_s=round(len(data) / statistics.median(plain) / 1000, 3),
-            guessing_kb_s=round(len(data) / statistics.median(guessing) / 1000, 3),
-            gain=round(statistics.median(plain) / statistics.median(guessing), 3),
-            same=same,
         )
 
 
@@ -269,8 +219,6 @@ def main(arguments: list[str]) -> None:
             lanes(path, int(count), int(window), [int(n) for n in numbers])
         case ["exact", path, count, name]:
             exact(path, int(count), name)
-        case ["speculate", name, count, *paths]:
-            speculate(name, int(count), paths)
         case ["pictures", *folders]:
             pictures(folders)
         case ["start", path]:

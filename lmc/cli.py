@@ -112,6 +112,25 @@ class BenchOptions:
     json: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class SpeculationOptions:
+    """What `lmc bench speculate` was asked to do.
+
+    model: its name; None for the largest. drafts: files of draft networks, or "none". limit: bytes
+    of each file. runs: of each, both ways.
+    """
+
+    paths: tuple[str, ...] = ()
+    model: str | None = None
+    drafts: tuple[str, ...] = ()
+    limit: int = 2500
+    runs: int = 3
+    threads: int = 0
+    device: str = "cpu"
+    quiet: int = 0
+    json: bool = False
+
+
 class Size(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
     """A number of bytes such as 65536, 512K, 64M, 2G or 2GiB; units are powers of 1024."""
 
@@ -263,6 +282,26 @@ _BENCH = [
     click.option("--html", metavar="FILE", help="Write a report with plots."),
     _flag("--csv", help="Write CSV to standard output."),
 ]
+_SPECULATION = [
+    click.option("-m", "--model", metavar="NAME", help="The network.  [default: the largest]"),
+    click.option(
+        "--draft",
+        "drafts",
+        multiple=True,
+        metavar="FILE",
+        help="Guess by this draft network; 'none': by the text's history alone.",
+    ),
+    click.option(
+        "--limit",
+        type=Size(),
+        default="2500",
+        metavar="SIZE",
+        help="Of each file.  [default: 2500]",
+    ),
+    click.option("--runs", type=click.IntRange(1), default=3, metavar="N", help="[default: 3]"),
+    _THREADS,
+    click.option("--device", default="cpu", metavar="NAME", help="cpu, cuda or cuda:0."),
+]
 _HELP = {"help_option_names": ["-h", "--help"]}
 _LAST = [click.argument("paths", nargs=-1, metavar="[FILE]...", type=str)]
 
@@ -373,9 +412,22 @@ def _bench_command() -> click.Command:
         "Measure lmc among other compressors, on files of any kind: each is given to the tools "
         "that belong to it, in processes of their own, and must come back. Tools that are not "
         "installed are named (pip install 'lmc[bench]'). Results are kept, so that a run that was "
-        "interrupted goes on."
+        "interrupted goes on. `lmc bench speculate FILE...` measures decoding with guesses."
     )
     return _with_options(callback, "bench", help, _BENCH, _QUIET_JSON, paths)
+
+
+def _speculation_command() -> click.Command:
+    def callback(**given: Any) -> SpeculationOptions:
+        return SpeculationOptions(**given)
+
+    paths = [click.argument("paths", nargs=-1, metavar="[FILE]...", type=str)]
+    help = (
+        "Measure how much faster a single lane is decoded with guesses: by the draft network that "
+        "comes with the model and by the text's own history, or by the draft networks named. Each "
+        "way is taken in turns, and must give the same bytes."
+    )
+    return _with_options(callback, "speculate", help, _SPECULATION, _QUIET_JSON, paths)
 
 
 def _build(name: str) -> click.Command:
@@ -444,7 +496,10 @@ def _build_gzip_form() -> click.Command:
     )
 
 
-def parse(arguments: Sequence[str]) -> Options | ModelOptions | BenchOptions | int:
+Request = Options | ModelOptions | BenchOptions | SpeculationOptions
+
+
+def parse(arguments: Sequence[str]) -> Request | int:
     """Turn arguments into Options, or into an exit code where click has printed a text.
 
     A command is recognised only as the first argument; `lmc ./list` compresses a file
@@ -456,13 +511,16 @@ def parse(arguments: Sequence[str]) -> Options | ModelOptions | BenchOptions | i
     """
     if list(arguments) == ["models"]:
         arguments = ["models", "--help"]
-    if arguments and arguments[0] in COMMANDS:
+    if list(arguments[:2]) == ["bench", "speculate"]:
+        command, name = _speculation_command(), "lmc bench speculate"
+        arguments = arguments[2:]
+    elif arguments and arguments[0] in COMMANDS:
         command, name = _build(arguments[0]), f"lmc {arguments[0]}"
         arguments = arguments[1:]
     else:
         command, name = _build_gzip_form(), "lmc"
     result = command.main(list(arguments), prog_name=name, standalone_mode=False)
-    return cast("Options | ModelOptions | BenchOptions | int", result)
+    return cast("Request | int", result)
 
 
 # Talking ----------------------------------------------------------------------------------
@@ -994,6 +1052,11 @@ def _main(arguments: Sequence[str]) -> int:
 
             _raise_on_signal()
             code = bench(request)
+        elif isinstance(request, SpeculationOptions):
+            from lmc.bench.speculation import speculation
+
+            _raise_on_signal()
+            code = speculation(request)
         else:
             code = request
         sys.stdout.flush()

@@ -328,10 +328,10 @@ def _memory(needs: Plan | Frame, size: int, payload_size: int) -> int:
 
 def _width(threads: int, model: bytes | None, memory: int, limit: int) -> int:
     """How many frames to work on at a time: a network has work for all threads in one frame, byte
-    models, and a network on a GPU, have it in several; those on the processor stay together
-    below the limit."""
+    models have it in several, which stay together below the limit. On a GPU there are twice as many
+    as threads: half of them wait for it while the others code."""
     if model is not None:
-        return cores(threads) if import_module("lmc.kernels.gpu").chosen() else 1
+        return 2 * cores(threads) if import_module("lmc.kernels.gpu").chosen() else 1
     return max(1, min(cores(threads), limit // memory))
 
 

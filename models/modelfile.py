@@ -194,28 +194,34 @@ class Model:
             raise Corrupt(f"the model {self.card.name} has a start of another mixer")
         return start
 
-    def draft(self) -> Draft | None:
-        """A draft network for speculation, if one fits: one of this model's name, or another."""
-        if not self._drafts:
-            self._drafts.append(self._find_draft())
-        return self._drafts[0]
-
-    def _find_draft(self) -> Draft | None:
+    def draft_path(self) -> Path | None:
+        """The draft network of this model's name, or another that comes with lmc and fits."""
         from lmc.models import prism
 
         a = self.card.architecture
         own = DRAFTS / (self.card.name + prism.SUFFIX)
         for path in sorted(DRAFTS.glob("*" + prism.SUFFIX), key=lambda path: path != own):
-            draft = prism.read(path)
-            d = draft.definition
+            d = prism.read(path).definition
             if (d.dim, d.vocab) == (a.dim, a.vocab) and max(d.taps) < a.layers:
-                return prism.runtime(draft, self.tensors)
+                return path
         return None
 
-    def guessing(self, speculation: Speculation) -> Model:
-        """The same model, for decoding that guesses tokens and counts it in `speculation`."""
+    def draft(self) -> Draft | None:
+        """That draft network, for speculation."""
+        from lmc.models import prism
+
+        if not self._drafts:
+            path = self.draft_path()
+            self._drafts.append(prism.runtime(prism.read(path), self.tensors) if path else None)
+        return self._drafts[0]
+
+    def guessing(self, speculation: Speculation, *draft: Draft | None) -> Model:
+        """The same model, for decoding that guesses tokens and counts it in `speculation`; by its
+        own draft network unless another one, or None, is given."""
         view = copy(self)
         view.speculation = speculation
+        if draft:
+            view._drafts = [*draft]
         return view
 
     @property

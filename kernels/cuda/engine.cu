@@ -5,6 +5,7 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <stdexcept>
 #include <tuple>
@@ -14,6 +15,7 @@
 #include "../src/threads.hpp"
 #include "attention.cuh"
 #include "matmul.cuh"
+#include "views.cuh"
 
 namespace lmc::cuda {
 namespace {
@@ -60,6 +62,29 @@ class Memory {
   ~Memory() { cudaFree(data_); }
   T* data() const { return data_; }
   size_t bytes() const { return size_ * sizeof(T); }
+
+ private:
+  T* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+// Memory of the processor that the GPU reads and writes by itself; it only grows.
+template <class T>
+class Pinned {
+ public:
+  Pinned() = default;
+  Pinned(const Pinned&) = delete;
+  ~Pinned() { cudaFreeHost(data_); }
+  T* room(size_t n) {
+    if (n <= size_) return data_;
+    cudaFreeHost(data_);
+    data_ = nullptr;
+    size_ = 0;
+    must(cudaHostAlloc(&data_, n * sizeof(T), cudaHostAllocPortable));
+    size_ = n;
+    return data_;
+  }
+  T* data() const { return data_; }
 
  private:
   T* data_ = nullptr;
@@ -135,9 +160,11 @@ class GpuCache : public EngineCache {
   int64_t length(int lane) const override { return length_.at(static_cast<size_t>(lane)); }
   void keep(int row) override;
   size_t bytes() const override { return bytes_; }
+  std::unique_ptr<Views> views() override;
 
  private:
   friend class GpuNetwork;
+  friend class GpuViews;
   struct OfLayer {
     Memory<int8_t> key, value;
     Memory<int> key_scale, value_scale;
@@ -157,7 +184,9 @@ class GpuCache : public EngineCache {
   void make_room(int rows);
   void drop_graphs();
   void run(int rows, bool logits, const std::vector<int>& taps);
+  void start(int count, bool logits, const std::vector<int>& taps);
   void pass(int rows, int32_t* logits, float* streams, const std::vector<int>& taps);
+  void wait();
 
   const GpuNetwork* network_;
   int window_, anchor_, chunk_, room_ = 0;
@@ -171,6 +200,7 @@ class GpuCache : public EngineCache {
   // By rows, whether logits are wanted, and the layers that are tapped.
   std::map<std::tuple<int, bool, std::vector<int>>, cudaGraphExec_t> graphs_;
   cudaStream_t stream_ = nullptr;
+  cudaEvent_t done_ = nullptr;
   struct TreeRow {
     int lane, parent, slot, position;
   };
@@ -245,18 +275,8 @@ class GpuNetwork : public Engine {
     use();
     float* const streams = open_taps(taps, rows);
     cache.tree_.clear();
-    const int most = most_rows();
     for (int done = 0; done < rows;) {
-      int run = 0, n = 0;
-      cache.make_room(std::min(rows - done, most));
-      while (done + n < rows && n < most) {
-        const int l = lane[done + n];
-        run = n > 0 && cache.rows_[n - 1].lane == l ? run + 1 : 1;
-        if (run > cache.chunk_) break;
-        const int position = static_cast<int>(cache.length_[static_cast<size_t>(l)]++);
-        cache.rows_[n] = {l, token[done + n], position, position + 1, -1, 0};
-        ++n;
-      }
+      const int n = append(cache, rows - done, lane + done, token + done);
       cache.pass(n, logits ? logits + static_cast<size_t>(done) * static_cast<size_t>(vocab()) : nullptr,
                  streams ? streams + static_cast<size_t>(done) * taps->layers.size() * static_cast<size_t>(config_.dim) : nullptr,
                  taps ? taps->layers : std::vector<int>());
@@ -285,8 +305,23 @@ class GpuNetwork : public Engine {
 
  private:
   friend class GpuCache;
+  friend class GpuViews;
   void use() const { must(cudaSetDevice(device_)); }
   int most_rows() const { return static_cast<int>(std::clamp<size_t>(kLogits / static_cast<size_t>(vocab()) / 64 * 64, 64, kMostRows)); }
+  // Rows for the next pass, as many of them as it takes.
+  int append(GpuCache& cache, int rows, const int32_t* lane, const int32_t* token) const {
+    const int most = std::min(rows, most_rows());
+    cache.make_room(most);
+    int run = 0, n = 0;
+    for (; n < most; ++n) {
+      const int l = lane[n];
+      run = n > 0 && cache.rows_[n - 1].lane == l ? run + 1 : 1;
+      if (run > cache.chunk_) break;
+      const int position = static_cast<int>(cache.length_[static_cast<size_t>(l)]++);
+      cache.rows_[n] = {l, token[n], position, position + 1, -1, 0};
+    }
+    return n;
+  }
   GpuCache& mine(EngineCache& given) const {
     auto* const cache = dynamic_cast<GpuCache*>(&given);
     if (!cache || cache->network_ != this) refuse("the cache belongs to another network");
@@ -300,6 +335,7 @@ class GpuNetwork : public Engine {
 
   std::string name_;
   int threads_, device_, widest_ = 0;
+  mutable std::atomic<int> caches_{0};  // that are open
   Memory<int8_t> embed_;
   Memory<int> embed_scale_, sine_, sigmoid_;
   Memory<uint64_t> frequency_;
@@ -336,6 +372,8 @@ GpuCache::GpuCache(const GpuNetwork& network, int lanes, int window, int anchor,
   }
   must(cudaFuncSetAttribute(attend, cudaFuncAttributeMaxDynamicSharedMemorySize, 4 * (1 + kTogether) * (4096 + kTree)));
   must(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+  must(cudaEventCreateWithFlags(&done_, cudaEventBlockingSync | cudaEventDisableTiming));
+  ++network.caches_;
 }
 
 void GpuCache::drop_graphs() {
@@ -345,6 +383,8 @@ void GpuCache::drop_graphs() {
 
 GpuCache::~GpuCache() {
   drop_graphs();
+  --network_->caches_;
+  if (done_) cudaEventDestroy(done_);
   if (stream_) cudaStreamDestroy(stream_);
   cudaFreeHost(rows_);
 }
@@ -422,33 +462,45 @@ void GpuCache::run(int rows, bool logits, const std::vector<int>& taps) {
   must(cudaGetLastError());
 }
 
-void GpuCache::pass(int count, int32_t* logits, float* streams, const std::vector<int>& taps) {
+// A single frame waits for the GPU awake; many leave the processor to each other.
+void GpuCache::wait() {
+  if (network_->caches_ <= 1) return must(cudaStreamSynchronize(stream_));
+  must(cudaEventRecord(done_, stream_));
+  must(cudaEventSynchronize(done_));
+}
+
+void GpuCache::start(int count, bool logits, const std::vector<int>& taps) {
   const int rows = bucket(count);
-  const auto dim = static_cast<size_t>(network_->config().dim);
-  const size_t tapped = static_cast<size_t>(rows) * dim;
-  if (s_.taps.bytes() < taps.size() * tapped * sizeof(int)) {
+  const size_t tapped = taps.size() * static_cast<size_t>(room_) * static_cast<size_t>(network_->config().dim);
+  if (s_.taps.bytes() < tapped * sizeof(int)) {
     drop_graphs();
-    s_.taps = Memory<int>(taps.size() * static_cast<size_t>(room_) * dim);
+    s_.taps = Memory<int>(tapped);
   }
   for (int i = count; i < rows; ++i) rows_[i].lane = -1;
   must(cudaMemcpyAsync(given_.data(), rows_, static_cast<size_t>(rows) * sizeof(Row), cudaMemcpyHostToDevice, stream_));
-  cudaGraphExec_t& graph = graphs_[{rows, logits != nullptr, taps}];
+  cudaGraphExec_t& graph = graphs_[{rows, logits, taps}];
   if (!graph) {
     cudaGraph_t made;
     must(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
-    run(rows, logits != nullptr, taps);
+    run(rows, logits, taps);
     must(cudaStreamEndCapture(stream_, &made));
     must(cudaGraphInstantiate(&graph, made, 0));
     cudaGraphDestroy(made);
   }
   must(cudaGraphLaunch(graph, stream_));
+}
+
+void GpuCache::pass(int count, int32_t* logits, float* streams, const std::vector<int>& taps) {
+  start(count, logits != nullptr, taps);
   if (logits) {
     const size_t size = static_cast<size_t>(count) * static_cast<size_t>(network_->vocab()) * sizeof *logits;
     must(cudaMemcpyAsync(logits, s_.logits.data(), size, cudaMemcpyDeviceToHost, stream_));
   }
+  const auto dim = static_cast<size_t>(network_->config().dim);
+  const size_t tapped = static_cast<size_t>(bucket(count)) * dim;
   std::vector<int> x(taps.size() * tapped);
   if (!x.empty()) must(cudaMemcpyAsync(x.data(), s_.taps.data(), x.size() * sizeof(int), cudaMemcpyDeviceToHost, stream_));
-  must(cudaStreamSynchronize(stream_));
+  wait();
   for (size_t t = 0; t < taps.size(); ++t)
     for (size_t i = 0; i < static_cast<size_t>(count); ++i)
       for (size_t k = 0; k < dim; ++k) streams[(i * taps.size() + t) * dim + k] = static_cast<float>(x[t * tapped + i * dim + k]) / 65536;
@@ -473,6 +525,140 @@ void GpuCache::keep(int row) {
   for (TreeRow& r : tree_) {
     if (r.lane == lane) r.lane = -1;
   }
+}
+
+class GpuViews : public Views {
+ public:
+  explicit GpuViews(GpuCache& cache)
+      : cache_(cache),
+        net_(*cache.network_),
+        vocab_(net_.vocab()),
+        blocks_(static_cast<size_t>(vocab_ + kBlock - 1) / kBlock + 1),
+        values_(static_cast<size_t>(vocab_)),
+        squares_(static_cast<size_t>(vocab_)),
+        rates_(std::vector<uint32_t>(static_cast<size_t>(vocab_), Bias::kFirstRate)) {}
+
+  int most_rows() const override { return net_.most_rows(); }
+  int most_run() const override { return cache_.chunk_; }
+
+  void answer(int rows, const int32_t* lane, const int32_t* token, const Walks& walks, Masses* out) override {
+    feed(rows, lane, token);
+    const size_t count = walks.row.size(), ranges = walks.ranges.size();
+    give(order_, walks.row, order_pinned_);
+    give(coded_, walks.token, coded_pinned_);
+    give(first_, walks.first, first_pinned_);
+    give(ranges_, walks.ranges, ranges_pinned_);
+    if (masses_.bytes() < ranges * sizeof(Masses)) masses_ = Memory<Masses>(ranges + ranges / 2);
+    const cudaStream_t stream = cache_.stream_;
+    const int* const logits = cache_.s_.logits.data();
+    sketch<<<static_cast<unsigned>(rows), kSketch, 0, stream>>>(logits, vocab_, nullptr, own_);
+    size_t at = 0;
+    for (const int32_t step : walks.steps) {
+      const int* const order = order_.data() + at;
+      sketch<<<static_cast<unsigned>(step), kSketch, 0, stream>>>(logits, vocab_, order, with_);
+      masses<<<static_cast<unsigned>(step), 64, 0, stream>>>(logits, vocab_, order, first_.data() + at, ranges_.data(), own_, with_, masses_.data());
+      teach(step, order, coded_.data() + at);
+      at += static_cast<size_t>(step);
+    }
+    if (at != count) refuse("the steps are not those of the walks");
+    Masses* const to = masses_pinned_.room(ranges);
+    must(cudaMemcpyAsync(to, masses_.data(), ranges * sizeof *to, cudaMemcpyDeviceToHost, stream));
+    must(cudaGetLastError());
+    cache_.wait();
+    std::copy_n(to, ranges, out);
+  }
+
+  void look(int rows, const int32_t* lane, const int32_t* token) override {
+    feed(rows, lane, token);
+    rows_ = rows;
+    const cudaStream_t stream = cache_.stream_;
+    const int* const logits = cache_.s_.logits.data();
+    const auto n = static_cast<size_t>(rows), vocab = static_cast<size_t>(vocab_);
+    sketch<<<static_cast<unsigned>(rows), kSketch, 0, stream>>>(logits, vocab_, nullptr, own_);
+    sketch<<<static_cast<unsigned>(rows), kSketch, 0, stream>>>(logits, vocab_, nullptr, with_);
+    take(logits_pinned_, logits, n * vocab);
+    take(bias_pinned_, values_.data(), vocab);
+    for (int i = 0; i < 2; ++i) {
+      take(best_pinned_[i], i ? with_.best : own_.best, n);
+      take(prefix_pinned_[i], i ? with_.prefix : own_.prefix, n * blocks_);
+    }
+    must(cudaGetLastError());
+    cache_.wait();
+  }
+  Sketch plain(int row) const override { return sketched(row, 0, nullptr); }
+  Sketch biased(int row) const override { return sketched(row, 1, bias_pinned_.data()); }
+
+  void learn(const int32_t* token) override {
+    net_.use();
+    std::vector<int32_t> all(static_cast<size_t>(rows_)), coded(token, token + rows_);
+    for (int i = 0; i < rows_; ++i) all[static_cast<size_t>(i)] = i;
+    give(order_, all, order_pinned_);
+    give(coded_, coded, coded_pinned_);
+    teach(rows_, order_.data(), coded_.data());
+    must(cudaGetLastError());
+  }
+
+ private:
+  // A pass whose logits stay.
+  void feed(int rows, const int32_t* lane, const int32_t* token) {
+    check_rows(net_.config(), cache_, rows, lane, token);
+    net_.use();
+    cache_.tree_.clear();
+    if (net_.append(cache_, rows, lane, token) != rows) refuse("more rows than one pass takes");
+    cache_.start(rows, true, {});
+    if (room_ >= cache_.room_) return;
+    room_ = cache_.room_;
+    for (int i = 0; i < 2; ++i) {
+      best_[i] = Memory<int>(static_cast<size_t>(room_));
+      prefix_[i] = Memory<uint64_t>(static_cast<size_t>(room_) * blocks_);
+    }
+    own_ = {nullptr, best_[0].data(), prefix_[0].data()};
+    with_ = {values_.data(), best_[1].data(), prefix_[1].data()};
+  }
+  void teach(int rows, const int* order, const int* coded) {
+    cuda::learn<<<static_cast<unsigned>((vocab_ + kThreads - 1) / kThreads), kThreads, 0, cache_.stream_>>>(
+        cache_.s_.logits.data(), vocab_, rows, order, coded, with_, {values_.data(), squares_.data(), rates_.data()});
+  }
+  // To the GPU. What lies in pinned memory has been read by the time of the next wait().
+  template <class T>
+  void give(Memory<T>& to, const std::vector<T>& from, Pinned<T>& by) {
+    if (to.bytes() < from.size() * sizeof(T)) to = Memory<T>(from.size() + from.size() / 2);
+    T* const pinned = by.room(from.size());
+    std::copy(from.begin(), from.end(), pinned);
+    must(cudaMemcpyAsync(to.data(), pinned, from.size() * sizeof(T), cudaMemcpyHostToDevice, cache_.stream_));
+  }
+  template <class T>
+  void take(Pinned<T>& to, const T* from, size_t n) {
+    must(cudaMemcpyAsync(to.room(n), from, n * sizeof(T), cudaMemcpyDeviceToHost, cache_.stream_));
+  }
+  Sketch sketched(int row, int view, const int32_t* bias) const {
+    const auto at = static_cast<size_t>(row);
+    return {static_cast<uint32_t>(vocab_), logits_pinned_.data() + at * static_cast<size_t>(vocab_), bias, best_pinned_[view].data()[at],
+            prefix_pinned_[view].data() + at * blocks_};
+  }
+
+  GpuCache& cache_;
+  const GpuNetwork& net_;
+  int vocab_, rows_ = 0, room_ = 0;
+  size_t blocks_;  // and one
+  Memory<int> values_;
+  Memory<uint32_t> squares_, rates_;
+  Memory<int> best_[2], order_, coded_;
+  Memory<uint64_t> prefix_[2];
+  Memory<uint32_t> first_;
+  Memory<Range> ranges_;
+  Memory<Masses> masses_;
+  View own_{}, with_{};
+  Pinned<int32_t> order_pinned_, coded_pinned_, logits_pinned_, bias_pinned_, best_pinned_[2];
+  Pinned<uint32_t> first_pinned_;
+  Pinned<Range> ranges_pinned_;
+  Pinned<Masses> masses_pinned_;
+  Pinned<uint64_t> prefix_pinned_[2];
+};
+
+std::unique_ptr<Views> GpuCache::views() {
+  network_->use();
+  return std::make_unique<GpuViews>(*this);
 }
 
 }  // namespace

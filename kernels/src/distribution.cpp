@@ -17,32 +17,9 @@
 namespace lmc {
 namespace {
 
-constexpr int kDistanceLimit = 60;  // bits below the maximum after which a weight is 0 anyway
-
-// 2^-f for f in [0, 1) as 1 - f * (a - b * f): exact at both ends and within
-// 0.35 % between them, which costs less than 10^-5 bit a token.
-constexpr uint32_t kB = 11245;          // 0.17158 * 2^16
-constexpr uint32_t kA = 32768 + kB;     // 0.5 + b
-constexpr uint32_t kOne = (1u << Distribution::kWeightBits) - 1;
-
-// distance: max - logit >= 0 in 2^-16 bit.
-inline uint32_t weight(uint32_t distance) {
-  const uint32_t f = distance & 0xffff;
-  const uint32_t slope = kA - ((kB * f) >> 16);
-  const uint32_t whole = distance >> 16;
-  return whole > 31 ? 0 : (kOne - ((slope * f) >> 4)) >> whole;
-}
-
 inline int32_t biased(int32_t logit, int32_t bias) {
-  return logit + (bias >> (Bias::kUnitBits - Distribution::kUnitBits));
+  return logit + (bias >> kBiasShift);
 }
-
-// Adagrad: rate = 0.4 / (0.3 + sqrt(sum of squares)) nat, in 2^-13 bit.
-constexpr uint64_t kRate = 4727;     // 0.4 / ln 2 * 2^13
-constexpr uint32_t kEpsilon = 19661; // 0.3 * 2^16
-constexpr uint32_t kFirstRate = static_cast<uint32_t>((kRate << 16) / kEpsilon);
-
-constexpr int32_t kLimit = 1 << 29;  // |value| <= 128 bit, far beyond use: nothing can overflow
 
 uint32_t square_root(uint64_t x) {
   uint64_t root = 0;
@@ -59,7 +36,7 @@ LMC_AVX2 inline __m256i biased_avx2(const int32_t* logit, const int32_t* bias) {
   __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(logit));
   if (bias != nullptr) {
     const __m256i b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bias));
-    x = _mm256_add_epi32(x, _mm256_srai_epi32(b, Bias::kUnitBits - Distribution::kUnitBits));
+    x = _mm256_add_epi32(x, _mm256_srai_epi32(b, kBiasShift));
   }
   return x;
 }
@@ -111,7 +88,7 @@ LMC_AVX2 void lower_avx2(const uint32_t* weights, uint64_t reciprocal, const uin
                          std::vector<uint32_t>& strong) {
   const __m256i r = _mm256_set1_epi64x(static_cast<long long>(reciprocal));
   const __m256i threshold = _mm256_set1_epi32((1 << 16) - 1);
-  const __m256i floor = _mm256_set1_epi32(-kLimit);
+  const __m256i floor = _mm256_set1_epi32(-Bias::kLimit);
   for (uint32_t v = low; v < high; v += 8) {
     const __m256i w = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(weights + v));
     const __m256i rate = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rates + v));
@@ -137,7 +114,7 @@ LMC_AVX2 void lower_avx2(const uint32_t* weights, uint64_t reciprocal, const uin
 LMC_AVX512 inline __m512i biased_avx512(const int32_t* logit, const int32_t* bias) {
   const __m512i x = _mm512_loadu_si512(logit);
   if (bias == nullptr) return x;
-  return _mm512_add_epi32(x, _mm512_srai_epi32(_mm512_loadu_si512(bias), Bias::kUnitBits - Distribution::kUnitBits));
+  return _mm512_add_epi32(x, _mm512_srai_epi32(_mm512_loadu_si512(bias), kBiasShift));
 }
 
 LMC_AVX512 int32_t maximum_avx512(const int32_t* logits, const int32_t* bias, uint32_t n) {
@@ -193,7 +170,7 @@ LMC_AVX512 void lower_avx512(const uint32_t* weights, uint64_t reciprocal, const
   constexpr __mmask16 kOdd = 0xAAAA;
   const __m512i r = _mm512_set1_epi64(static_cast<long long>(reciprocal));
   const __m512i threshold = _mm512_set1_epi32((1 << 16) - 1);
-  const __m512i floor = _mm512_set1_epi32(-kLimit);
+  const __m512i floor = _mm512_set1_epi32(-Bias::kLimit);
   for (uint32_t v = low; v < high; v += 16) {
     const __m512i w = _mm512_loadu_si512(weights + v);
     const __m512i rate = _mm512_loadu_si512(rates + v);
@@ -245,7 +222,7 @@ void Distribution::assign(const int32_t* logits, const int32_t* bias) {
     if (v % kBlock == 0) prefix_[v / kBlock] = sum;
     const int32_t distance =
         best - biased(logits[v], bias == nullptr ? 0 : bias[v]);
-    weights_[v] = weight(static_cast<uint32_t>(std::min(distance, kDistanceLimit << 16)));
+    weights_[v] = token_weight(static_cast<uint32_t>(std::min(distance, kDistanceLimit << 16)));
     sum += weights_[v];
   }
   prefix_.back() = sum;

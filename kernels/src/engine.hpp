@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "views.hpp"
+
 namespace lmc {
 
 class Pool;
@@ -52,6 +54,9 @@ class EngineCache {
   // Makes the way to a row of the last forward_tree() part of its lane; once for each lane.
   virtual void keep(int row) = 0;
   virtual size_t bytes() const = 0;  // memory when all of it is in use
+  // For a frame whose text this cache has not seen yet; null where logits are as near as the frame. The
+  // views end before the cache.
+  virtual std::unique_ptr<Views> views() { return nullptr; }
 };
 
 // Memory for logits from which an engine can be read fast.

@@ -60,7 +60,6 @@ class NetworkFrame {
         ends_(ends(layout, size)),
         mixer_(ends_, start),
         bias_(vocabulary.size()),
-        biased_(layout.lanes, Distribution(vocabulary.size())),
         notes_(layout.lanes),
         lanes_(layout.lanes) {
     for (uint32_t l = 0; l < layout.lanes; ++l) {
@@ -80,27 +79,17 @@ class NetworkFrame {
       tokens += counts[lane.number];
       lane.count = counts[lane.number];
     }
-    plain_.assign(static_cast<size_t>(pool_.threads()), Distribution(vocabulary_.size()));
     // The network reads its weights and the keys of a lane once for all the steps of a pass.
     const uint32_t chunk = std::clamp(kLogits / vocabulary_.size(), 256u, 1024u);
     const auto cache = open(chunk);
+    if (const auto views = cache->views()) return encode_afar(*views, progress);
+    prepare(static_cast<size_t>(pool_.threads()));
     const Logits logits = network_.logits(std::max(chunk, layout_.lanes));
     size_t done = 0;
     uint64_t steps = 0;
     while (find_active(steps)) {
-      uint64_t deep = std::max<uint64_t>(1, chunk / active_.size());
-      if (alone(steps)) deep = std::min<uint64_t>(deep, layout_.anchor - steps);
-      rows_.clear();
-      inputs_.clear();
-      for (Lane* lane : active_) {
-        lane->logits = logits.get() + rows_.size() * vocabulary_.size();
-        for (uint64_t step = 0; step < std::min<uint64_t>(deep, lane->count - lane->coded); ++step) {
-          rows_.push_back(static_cast<int32_t>(lane->number));
-          inputs_.push_back(static_cast<int32_t>(
-              step == 0 ? lane->input
-                        : static_cast<uint32_t>(lane->tokens[lane->coded + step - 1])));
-        }
-      }
+      const uint64_t deep = take_rows(steps, chunk, chunk);
+      for (Lane* lane : active_) lane->logits = logits.get() + lane->row * vocabulary_.size();
       network_.forward(*cache, static_cast<int>(rows_.size()), rows_.data(), inputs_.data(), logits.get());
       for (uint64_t step = 0; step < deep && !active_.empty(); ++step) {
         done += encode_step(active_);
@@ -112,18 +101,14 @@ class NetworkFrame {
 
   // Decoding, one step of all lanes at a time.
   void decode(const Progress& progress) {
-    plain_.assign(lanes_.size(), Distribution(vocabulary_.size()));
     const auto cache = open(1);
+    if (const auto views = cache->views()) return decode_afar(*views, progress);
+    prepare(lanes_.size());
     const Logits logits = network_.logits(layout_.lanes);
     size_t done = 0;
     for (uint64_t steps = 0; find_active(steps); ++steps) {
-      rows_.clear();
-      inputs_.clear();
-      for (Lane* lane : active_) {
-        lane->logits = logits.get() + rows_.size() * vocabulary_.size();
-        rows_.push_back(static_cast<int32_t>(lane->number));
-        inputs_.push_back(static_cast<int32_t>(lane->input));
-      }
+      take_inputs();
+      for (Lane* lane : active_) lane->logits = logits.get() + lane->row * vocabulary_.size();
       network_.forward(*cache, static_cast<int>(rows_.size()), rows_.data(), inputs_.data(), logits.get());
       done += decode_step(active_);
       progress(done);
@@ -133,7 +118,7 @@ class NetworkFrame {
   // Decoding a single lane, with guesses: a pass looks at a tree of tokens that may come next, and the text
   // is decoded as far as it follows the tree.
   void decode_guessing(draft::Drafter& drafter, const Progress& progress) {
-    plain_.assign(1, Distribution(vocabulary_.size()));
+    prepare(1);
     const auto cache = open(draft::kRows);
     const Logits logits = network_.logits(draft::kRows);
     Lane& lane = lanes_[0];
@@ -181,11 +166,19 @@ class NetworkFrame {
                          static_cast<int>(chunk));
   }
 
+  // Memory for the views, `own` of the network's own; for frames that make them here.
+  void prepare(size_t own) {
+    plain_.assign(own, Distribution(vocabulary_.size()));
+    biased_.assign(lanes_.size(), Distribution(vocabulary_.size()));
+  }
+
   struct Lane {
     uint32_t number = 0, position = 0, end = 0;
     uint32_t input = 0;  // the token to feed next
     const int32_t* tokens = nullptr;
     uint32_t count = 0, coded = 0;
+    uint32_t ahead = 0;               // the position up to which walks are asked for
+    size_t row = 0;                   // its first one in the pass
     const int32_t* logits = nullptr;  // of the token to code next
   };
 
@@ -199,6 +192,125 @@ class NetworkFrame {
     }
     if (active_.empty() && alone(steps)) throw Damaged("lane 0 ends before its anchor");
     return !active_.empty();
+  }
+
+  // The rows that the encoder's next pass feeds: of each active lane its input and the known tokens behind
+  // it, as many as these bounds allow. Returns the steps that they serve.
+  uint64_t take_rows(uint64_t steps, uint32_t most, uint32_t most_run) {
+    uint64_t deep = std::clamp<uint64_t>(most / active_.size(), 1, most_run);
+    if (alone(steps)) deep = std::min<uint64_t>(deep, layout_.anchor - steps);
+    rows_.clear();
+    inputs_.clear();
+    for (Lane* lane : active_) {
+      lane->row = rows_.size();
+      for (uint64_t step = 0; step < std::min<uint64_t>(deep, lane->count - lane->coded); ++step) {
+        rows_.push_back(static_cast<int32_t>(lane->number));
+        inputs_.push_back(step == 0 ? static_cast<int32_t>(lane->input) : lane->tokens[lane->coded + step - 1]);
+      }
+    }
+    return deep;
+  }
+  // Those of the decoder's next step.
+  void take_inputs() {
+    rows_.clear();
+    inputs_.clear();
+    for (Lane* lane : active_) {
+      lane->row = rows_.size();
+      rows_.push_back(static_cast<int32_t>(lane->number));
+      inputs_.push_back(static_cast<int32_t>(lane->input));
+    }
+  }
+
+  // Encoding where the views are made afar: a pass is asked at once for all that its walks will want.
+  void encode_afar(Views& views, const Progress& progress) {
+    size_t done = 0;
+    uint64_t steps = 0;
+    while (find_active(steps)) {
+      const uint64_t deep = take_rows(steps, static_cast<uint32_t>(views.most_rows()), static_cast<uint32_t>(views.most_run()));
+      walks_.clear();
+      ahead_.clear();
+      for (Lane* lane : active_) lane->ahead = lane->position;
+      for (uint64_t step = 0; step < deep; ++step) {
+        const size_t before = walks_.row.size();
+        for (Lane* lane : active_) {
+          if (lane->coded + step < lane->count) ask(*lane, step);
+        }
+        walks_.steps.push_back(static_cast<int32_t>(walks_.row.size() - before));
+      }
+      masses_.resize(walks_.ranges.size());
+      views.answer(static_cast<int>(rows_.size()), rows_.data(), inputs_.data(), walks_, masses_.data());
+      Ahead next;
+      for (uint64_t step = 0; step < deep && !active_.empty(); ++step) {
+        for (Lane* lane : active_) {
+          const uint32_t before = lane->position;
+          lane->input = static_cast<uint32_t>(lane->tokens[lane->coded++]);
+          code_ahead(*lane, next);
+          mixer_.token_done(lane->number, lane->input);
+          done += lane->position - before;
+        }
+        progress(done);
+        find_active(++steps);
+      }
+    }
+  }
+
+  // Writes down what a lane's token of a later step will be coded by.
+  void ask(Lane& lane, uint64_t step) {
+    const auto token = static_cast<uint32_t>(lane.tokens[lane.coded + step]);
+    walks_.row.push_back(static_cast<int32_t>(lane.row + step));
+    walks_.token.push_back(static_cast<int32_t>(token));
+    Note note{ahead_, lane.end - lane.ahead};
+    const Asked asked{walks_.ranges, vocabulary_.size()};
+    walk(vocabulary_, asked, Asked{none_, 0}, note, token);
+    ahead_.push_back({Decision::kDone, false, {}});
+    walks_.first.push_back(static_cast<uint32_t>(walks_.ranges.size()));
+    lane.ahead += vocabulary_.length(token);
+  }
+
+  // Codes what was written down, one token from `next` on, by the masses that have come.
+  struct Ahead {
+    size_t decision = 0, mass = 0;
+  };
+  void code_ahead(Lane& lane, Ahead& next) {
+    Decide decide{*this, lane};
+    Masses whole = masses_[next.mass++];
+    for (;; ++next.decision) {
+      Decision& d = ahead_[next.decision];
+      if (d.kind == Decision::kEnd || d.kind == Decision::kBit) {
+        const Masses part = masses_[next.mass++];
+        d.n = {ratio(part.plain, whole.plain), ratio(part.biased, whole.biased)};
+        whole = d.kind == Decision::kBit && d.outcome ? part : Masses{whole.plain - part.plain, whole.biased - part.biased};
+      }
+      if (d.kind == Decision::kDone) break;
+      code(decide, d);
+    }
+    ++next.decision;
+  }
+
+  // Decoding, likewise.
+  void decode_afar(Views& views, const Progress& progress) {
+    size_t done = 0;
+    std::vector<int32_t> coded;
+    for (uint64_t steps = 0; find_active(steps); ++steps) {
+      take_inputs();
+      views.look(static_cast<int>(rows_.size()), rows_.data(), inputs_.data());
+      coded.clear();
+      for (Lane* lane : active_) {
+        done += decode_token(*lane, views.plain(static_cast<int>(lane->row)), views.biased(static_cast<int>(lane->row)));
+        coded.push_back(static_cast<int32_t>(lane->input));
+      }
+      views.learn(coded.data());
+      progress(done);
+    }
+  }
+
+  template <class View>
+  size_t decode_token(Lane& lane, const View& plain, const View& biased) {
+    Decide decide{*this, lane};
+    const uint32_t before = lane.position;
+    lane.input = walk(vocabulary_, plain, biased, decide, 0);
+    mixer_.token_done(lane.number, lane.input);
+    return lane.position - before;
   }
 
   // What walk() asks for, done with the mixer and the coder.
@@ -233,7 +345,7 @@ class NetworkFrame {
 
   // A decision of a known token, written down until its turn to be coded.
   struct Decision {
-    enum Kind : uint8_t { kByte, kInside, kEnd, kBit, kSkip } kind;
+    enum Kind : uint8_t { kByte, kInside, kEnd, kBit, kSkip, kDone } kind;
     bool outcome;
     NetworkBit n;
   };
@@ -255,16 +367,25 @@ class NetworkFrame {
     }
   };
 
-  void code(Lane& lane, const std::vector<Decision>& list) {
-    Decide decide{*this, lane};
-    for (const Decision& d : list) {
-      switch (d.kind) {
-        case Decision::kByte: decide.begin_byte(false); break;
-        case Decision::kInside: decide.begin_byte(true); break;
-        case Decision::kEnd: decide.end(d.n, d.outcome); break;
-        case Decision::kBit: decide.bit(d.n, d.outcome); break;
-        case Decision::kSkip: decide.skip(d.outcome); break;
-      }
+  // In place of a view of a known token: writes down which masses it is asked for.
+  struct Asked {
+    std::vector<Range>& list;
+    uint32_t vocabulary;  // 0: of the other view
+    uint64_t total() const { return mass(0, vocabulary); }
+    uint64_t mass(uint32_t low, uint32_t high) const {
+      if (vocabulary != 0) list.push_back({low, high});
+      return 0;
+    }
+  };
+
+  static void code(Decide& decide, const Decision& d) {
+    switch (d.kind) {
+      case Decision::kByte: decide.begin_byte(false); break;
+      case Decision::kInside: decide.begin_byte(true); break;
+      case Decision::kEnd: decide.end(d.n, d.outcome); break;
+      case Decision::kBit: decide.bit(d.n, d.outcome); break;
+      case Decision::kSkip: decide.skip(d.outcome); break;
+      case Decision::kDone: break;
     }
   }
 
@@ -279,13 +400,7 @@ class NetworkFrame {
       }
     });
     size_t spelt = 0;
-    for (Lane* lane : active) {
-      Decide decide{*this, *lane};
-      const uint32_t before = lane->position;
-      lane->input = walk(vocabulary_, plain_[lane->number], biased_[lane->number], decide, 0);
-      mixer_.token_done(lane->number, lane->input);
-      spelt += lane->position - before;
-    }
+    for (Lane* lane : active) spelt += decode_token(*lane, plain_[lane->number], biased_[lane->number]);
     pool_.run(bias_parts(), [&](int part, int) { learn(active, part); });
     return spelt;
   }
@@ -309,7 +424,8 @@ class NetworkFrame {
       if (task > 0) return learn(active, task - 1);
       for (Lane* lane : active) {
         const uint32_t before = lane->position;
-        code(*lane, notes_[lane->number]);
+        Decide decide{*this, *lane};
+        for (const Decision& d : notes_[lane->number]) code(decide, d);
         mixer_.token_done(lane->number, lane->input);
         spelt += lane->position - before;
       }
@@ -341,6 +457,11 @@ class NetworkFrame {
   std::vector<Lane> lanes_;
   std::vector<Lane*> active_;
   std::vector<int32_t> rows_, inputs_, parents_;  // of a pass
+  // Where the views are made afar: what the walks of a pass ask and decide, and the answers.
+  Walks walks_;
+  std::vector<Range> none_;
+  std::vector<Decision> ahead_;
+  std::vector<Masses> masses_;
 };
 
 }  // namespace lmc

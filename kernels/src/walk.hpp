@@ -35,9 +35,9 @@ inline uint32_t ratio(uint64_t part, uint64_t whole) {
 // With `known` = true (encoding) `token` is the outcome to code; when decoding
 // the hint is ignored by Decide. Decide::begin_byte throws
 // where no byte may follow.
-template <class Decide>
-uint32_t walk(const Vocabulary& vocabulary, const Distribution& plain_view, const Distribution& biased_view,
-              Decide& decide, uint32_t token) {
+// The views are Distributions, or what stands for them.
+template <class View, class Decide>
+uint32_t walk(const Vocabulary& vocabulary, const View& plain_view, const View& biased_view, Decide& decide, uint32_t token) {
   uint32_t low = 0, high = vocabulary.size();
   // Masses of [low, high), kept up to date by subtraction.
   uint64_t plain = plain_view.total(), biased = biased_view.total();

@@ -1,8 +1,10 @@
 """Distribution, online bias and token table: the native loops against the plain integers."""
 
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -86,3 +88,20 @@ def test_vocabulary_refuses(tokens: list[bytes]) -> None:
 
 if __name__ == "__main__":
     check_everything(0)
+
+
+def test_views_made_afar_give_the_same_bytes(tmp_path: Path) -> None:
+    """What a frame asks of a GPU, answered by the processor (views.cpp)."""
+    compiler = shutil.which(os.environ.get("CXX", "c++"))
+    if compiler is None:
+        pytest.skip("there is no compiler")
+    sources = Path(__file__).parents[2] / "kernels" / "src"
+    program = tmp_path / "views"
+    flags = ["-std=c++17", "-O1", "-pthread", f"-I{sources}"]
+    parts = [sources / f"{name}.cpp" for name in ("distribution", "threads")]
+    inputs = [Path(__file__).with_name("views.cpp"), *parts]
+    call = [compiler, *flags, *map(str, inputs), "-o", str(program)]
+    subprocess.run(call, check=True)
+    run = subprocess.run([program], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout
+    assert len(run.stdout.splitlines()) == 3

@@ -1,0 +1,130 @@
+// The distributions of tokens and the online bias (ARITHMETIC.md) on a GPU: what kernels/src/distribution.cpp does.
+#pragma once
+#include "../src/views.hpp"
+#include "steps.cuh"
+
+namespace lmc::cuda {
+
+constexpr int kSketch = 512;  // threads for a row
+constexpr int kBlock = static_cast<int>(Distribution::kBlock);
+
+// Logits of a pass, and what is known of each row: the largest, and the mass before each block.
+struct View {
+  const int* bias;  // null: the network's own
+  int* best;
+  uint64_t* prefix;  // [rows][blocks + 1]
+};
+
+__device__ inline int seen(const int* logits, const int* bias, int v) { return logits[v] + (bias ? bias[v] >> kBiasShift : 0); }
+__device__ inline uint32_t weight(int best, int logit) {
+  const uint32_t distance = static_cast<uint32_t>(min(best - logit, kDistanceLimit << 16));
+  const uint32_t f = distance & 0xffff, whole = distance >> 16;
+  return whole > 31 ? 0 : (kOne - (((kA - ((kB * f) >> 16)) * f) >> 4)) >> whole;
+}
+
+// Of all threads before this one; `total` receives the sum over all of them.
+__device__ inline uint64_t sum_before(uint64_t v, uint64_t* shared, uint64_t& total) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+  uint64_t sum = v;
+  for (int i = 1; i < 32; i *= 2) {
+    const uint64_t other = __shfl_up_sync(~0u, sum, i);
+    if (lane >= i) sum += other;
+  }
+  __syncthreads();
+  if (lane == 31) shared[warp] = sum;
+  __syncthreads();
+  uint64_t before = 0;
+  total = 0;
+  for (int w = 0; w < warps; ++w) {
+    if (w < warp) before += shared[w];
+    total += shared[w];
+  }
+  return before + sum - v;
+}
+
+// A block for each row; `order` names the rows, or is null for all of them.
+__global__ void __launch_bounds__(kSketch) sketch(const int* logits, int vocab, const int* order, View view) {
+  __shared__ int most[kSketch / 32];
+  __shared__ uint64_t sums[kSketch / 32];
+  const int row = order ? order[blockIdx.x] : static_cast<int>(blockIdx.x);
+  const int* const z = logits + static_cast<size_t>(row) * vocab;
+  const int blocks = (vocab + kBlock - 1) / kBlock;
+  uint64_t* const prefix = view.prefix + static_cast<size_t>(row) * (blocks + 1);
+  int best = INT32_MIN;
+  for (int v = threadIdx.x; v < vocab; v += kSketch) best = max(best, seen(z, view.bias, v));
+  best = block_max(best, most);
+  for (int first = 0; first < vocab; first += kSketch) {  // whole warps stay together
+    const int v = first + static_cast<int>(threadIdx.x);
+    uint32_t w = v < vocab ? weight(best, seen(z, view.bias, v)) : 0;
+    for (int i = kBlock / 2; i > 0; i /= 2) w += __shfl_xor_sync(~0u, w, i);
+    if (v < vocab && v % kBlock == 0) prefix[v / kBlock] = w;
+  }
+  __syncthreads();
+  const int each = (blocks + kSketch - 1) / kSketch;
+  const int from = min(static_cast<int>(threadIdx.x) * each, blocks), to = min(from + each, blocks);
+  uint64_t sum = 0, total;
+  for (int b = from; b < to; ++b) sum += prefix[b];
+  sum = sum_before(sum, sums, total);
+  for (int b = from; b < to; ++b) {
+    const uint64_t own = prefix[b];
+    prefix[b] = sum;
+    sum += own;
+  }
+  if (threadIdx.x == 0) {
+    prefix[blocks] = total;
+    view.best[row] = best;
+  }
+}
+
+__device__ inline uint64_t below(const int* z, int best, const View& view, const uint64_t* prefix, uint32_t token) {
+  uint64_t sum = prefix[token / kBlock];
+  for (uint32_t v = token / kBlock * kBlock; v < token; ++v) sum += weight(best, seen(z, view.bias, static_cast<int>(v)));
+  return sum;
+}
+
+// A block for each walk: the masses of its ranges.
+__global__ void masses(const int* logits, int vocab, const int* order, const uint32_t* first, const Range* ranges, View plain, View biased,
+                       Masses* out) {
+  const int row = order[blockIdx.x];
+  const int* const z = logits + static_cast<size_t>(row) * vocab;
+  const size_t at = static_cast<size_t>(row) * ((vocab + kBlock - 1) / kBlock + 1);
+  const int tops[2] = {plain.best[row], biased.best[row]};
+  for (uint32_t i = first[blockIdx.x] + threadIdx.x; i < first[blockIdx.x + 1]; i += blockDim.x) {
+    const Range r = ranges[i];
+    out[i] = {below(z, tops[0], plain, plain.prefix + at, r.high) - below(z, tops[0], plain, plain.prefix + at, r.low),
+              below(z, tops[1], biased, biased.prefix + at, r.high) - below(z, tops[1], biased, biased.prefix + at, r.low)};
+  }
+}
+
+struct Learned {
+  int* values;
+  uint32_t *squares, *rates;
+};
+
+// A thread for each token of the vocabulary: what `rows` coded tokens teach it, one after another. All of them were coded
+// with the bias as it is at the beginning. Bias::learn().
+__global__ void learn(const int* logits, int vocab, int rows, const int* order, const int* coded, View view, Learned to) {
+  const int v = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (v >= vocab) return;
+  const int blocks = (vocab + kBlock - 1) / kBlock, bias = to.values[v] >> kBiasShift;
+  int value = to.values[v];
+  uint32_t square = to.squares[v], rate = to.rates[v];
+  for (int i = 0; i < rows; ++i) {
+    const int row = order[i];
+    const uint64_t reciprocal = (uint64_t{1} << 56) / view.prefix[static_cast<size_t>(row) * (blocks + 1) + blocks];
+    const uint64_t p24 = (weight(view.best[row], logits[static_cast<size_t>(row) * vocab + v] + bias) * reciprocal) >> 32;
+    value = max(value - static_cast<int>((p24 * rate) >> 15), -Bias::kLimit);
+    const bool own = coded[i] == v;
+    if (own) value = min(value + static_cast<int>(rate << 9), Bias::kLimit);
+    if (!own && p24 < 1 << 16) continue;
+    const uint64_t p = own ? (p24 >> 24 ? 0 : (1u << 24) - p24) : p24;
+    const uint64_t grown = square + ((p * p) >> 32);
+    square = static_cast<uint32_t>(min(grown, uint64_t{UINT32_MAX}));
+    rate = static_cast<uint32_t>((Bias::kRate << 16) / (Bias::kEpsilon + static_cast<uint32_t>(square_root(uint64_t{square} << 16))));
+  }
+  to.values[v] = value;
+  to.squares[v] = square;
+  to.rates[v] = rate;
+}
+
+}  // namespace lmc::cuda
