@@ -2,7 +2,7 @@
 #pragma once
 #include <type_traits>
 
-#include "steps.cuh"
+#include "matmul.cuh"
 
 namespace lmc::cuda {
 
@@ -151,15 +151,40 @@ __device__ inline void all_of(int (&v)[kCount], int (*shared)[kAttend / 32]) {
   }
 }
 
+// d += a b, with unsigned a.
+__device__ inline void multiply_add_unsigned(int (&d)[4], int a0, int a1, int a2, int a3, int b0, int b1) {
+  asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+// Byte i of words a, b, c, d together in word i.
+__device__ inline void transpose(int a, int b, int c, int d, int (&to)[4]) {
+  const int ab = __byte_perm(a, b, 0x5140), cd = __byte_perm(c, d, 0x5140);
+  const int ab2 = __byte_perm(a, b, 0x7362), cd2 = __byte_perm(c, d, 0x7362);
+  to[0] = __byte_perm(ab, cd, 0x5410);
+  to[1] = __byte_perm(ab, cd, 0x7632);
+  to[2] = __byte_perm(ab2, cd2, 0x5410);
+  to[3] = __byte_perm(ab2, cd2, 0x7632);
+}
+
+constexpr int kKeys = 32;  // that a warp weighs at a time
+__host__ __device__ inline int padded(int keys) { return (keys + kKeys - 1) / kKeys * kKeys; }
+
 // One row and kCount queries of a head of keys, from the query g0 of its group on. Dynamic shared memory:
-// 1 + kCount integers for each key. Sums of e >> 12 stay below 2^30: there are at most 4096 keys.
+// 1 + kCount integers for each key, padded. Sums of e >> 12 stay below 2^30: there are at most 4096 keys.
+//
+// Both products are the tensor cores', with the queries as the first rows of 16: keys and values are read as
+// they lie, and which of a product's places they take is free, because sums are exact.
 template <int kCount>
 __device__ inline void attend_some(const Heads& h, const Keys& keys, const Row& row, const Queries& queries, int g0, int n, int from_anchor,
                                    const int* token, int* scores, int* out) {
-  __shared__ int shared[kCount][kAttend / 32];
+  constexpr int kWarps = kAttend / 32;
+  __shared__ int shared[kCount][kWarps];
   __shared__ __align__(16) int8_t own[2][kCount][256];
   __shared__ int mixed[kCount][256];
-  const int hd = h.head_dim;
+  const int hd = h.head_dim, wide = padded(n);
+  const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
   const size_t query = static_cast<size_t>(blockIdx.x) * h.heads + blockIdx.y * h.group() + g0;
   const size_t far = keys.local ? 0 : static_cast<size_t>(gridDim.x) * h.heads;
   __syncthreads();
@@ -170,29 +195,42 @@ __device__ inline void attend_some(const Heads& h, const Keys& keys, const Row& 
   for (int i = threadIdx.x; i < kCount * 256; i += kAttend) mixed[0][i] = 0;
   __syncthreads();
 
+  // Eight keys of a warp at a time: first the anchor's, which see other queries.
+  const int anchored = (from_anchor + 7) / 8, groups = anchored + (n - from_anchor + 7) / 8;
+  for (int group = warp; group < groups; group += kWarps) {
+    const bool a = group < anchored;
+    const int first = a ? 8 * group : from_anchor + 8 * (group - anchored), end = a ? from_anchor : n;
+    const int8_t* const key = keys.key + static_cast<size_t>(token[min(first + g, end - 1)]) * hd;
+    int dot[4] = {};
+    for (int left = 0; left < hd; left += 64) {
+      const int c = left + 16 * t;
+      int4 k{}, q{};
+      if (c < hd) {
+        k = *reinterpret_cast<const int4*>(key + c);
+        if (g < kCount) q = *reinterpret_cast<const int4*>(own[a][g] + c);
+      }
+      multiply_add(dot, q.x, 0, q.y, 0, k.x, k.y);
+      multiply_add(dot, q.z, 0, q.w, 0, k.z, k.w);
+    }
+    if (g < kCount) {
+      if (first + 2 * t < end) scores[g * wide + first + 2 * t] = dot[0];
+      if (first + 2 * t + 1 < end) scores[g * wide + first + 2 * t + 1] = dot[1];
+    }
+  }
+  __syncthreads();
+
   const int up = 30 - bits(static_cast<uint32_t>(hd * 127 * 127));
   int largest[kCount];
   for (int& l : largest) l = INT32_MIN;
   for (int i = threadIdx.x; i < n; i += kAttend) {
-    const bool anchored = i < from_anchor;
-    const int4* const key = reinterpret_cast<const int4*>(keys.key + static_cast<size_t>(token[i]) * hd);
     const int scale = keys.key_scale[token[i]];
-    int dot[kCount] = {};
-#pragma unroll 4
-    for (int c = 0; c < hd / 16; ++c) {
-      const int4 k = key[c];
-#pragma unroll
-      for (int j = 0; j < kCount; ++j) {
-        const int4 q = *reinterpret_cast<const int4*>(own[anchored][j] + 16 * c);
-        dot[j] = __dp4a(k.x, q.x, __dp4a(k.y, q.y, __dp4a(k.z, q.z, __dp4a(k.w, q.w, dot[j]))));
-      }
-    }
 #pragma unroll
     for (int j = 0; j < kCount; ++j) {
-      const size_t of = query + j + (anchored ? far : 0);
-      const int t = mul31(mul31(static_cast<int>(static_cast<uint32_t>(dot[j]) << up), queries.factor[of]), scale);
-      const int s = cut(shift(t, queries.down[of]), kScoreLimit);
-      scores[j * n + i] = s;
+      const size_t of = query + j + (i < from_anchor ? far : 0);
+      const int dot = scores[j * wide + i];
+      const int v = mul31(mul31(static_cast<int>(static_cast<uint32_t>(dot) << up), queries.factor[of]), scale);
+      const int s = cut(shift(v, queries.down[of]), kScoreLimit);
+      scores[j * wide + i] = s;
       largest[j] = max(largest[j], s);
     }
   }
@@ -202,9 +240,9 @@ __device__ inline void attend_some(const Heads& h, const Keys& keys, const Row& 
     const int scale = keys.value_scale[token[i]];
 #pragma unroll
     for (int j = 0; j < kCount; ++j) {
-      const int e = exp2_negative(min(largest[j] - scores[j * n + i], 0xFFFF)), p = mul31(e, scale);
+      const int e = exp2_negative(min(largest[j] - scores[j * wide + i], 0xFFFF)), p = mul31(e, scale);
       total[j] += e >> 12;
-      scores[j * n + i] = p;
+      scores[j * wide + i] = p;
       peak[j] = max(peak[j], p);
     }
   }
@@ -214,34 +252,54 @@ __device__ inline void attend_some(const Heads& h, const Keys& keys, const Row& 
   int down[kCount];
 #pragma unroll
   for (int j = 0; j < kCount; ++j) down[j] = bits(static_cast<uint32_t>(max(peak[j], 1))) - b;
-  for (int i = threadIdx.x; i < n; i += kAttend) {
+  for (int i = threadIdx.x; i < wide; i += kAttend) {
 #pragma unroll
     for (int j = 0; j < kCount; ++j) {
-      const int p = scores[j * n + i];
+      const int p = i < n ? scores[j * wide + i] : 0;
       const int w = down[j] > 0 ? static_cast<int>((int64_t{p} + (1 << (down[j] - 1))) >> down[j]) : p << -down[j];
-      scores[j * n + i] = min(w, (1 << b) - 1);
+      scores[j * wide + i] = min(w, (1 << b) - 1);
     }
   }
   __syncthreads();
 
-  const int columns = hd / 4, slices = kAttend / columns, c = threadIdx.x % columns;
-  if (static_cast<int>(threadIdx.x) < columns * slices) {
-    int acc[kCount][4] = {};
-#pragma unroll 4
-    for (int i = threadIdx.x / columns; i < n; i += slices) {
-      const char4 v = *reinterpret_cast<const char4*>(keys.value + static_cast<size_t>(token[i]) * hd + 4 * c);
+  // 32 keys of a warp and 64 columns at a time, 8 of each thread. Of the weights the lower bytes are the first rows
+  // of 16, the upper ones the ninth and on.
+  for (int left = 0; left < hd; left += 64) {
+    int sum[8][4] = {};
+    const bool there = left + 8 * g < hd;
+    for (int first = kKeys * warp; first < wide; first += kKeys * kWarps) {
+      int a[2][2] = {}, v[2][2][4];
 #pragma unroll
-      for (int j = 0; j < kCount; ++j) {
-        const int w = scores[j * n + i];
-        acc[j][0] += w * v.x;
-        acc[j][1] += w * v.y;
-        acc[j][2] += w * v.z;
-        acc[j][3] += w * v.w;
+      for (int half = 0; half < 2; ++half) {
+        const int at = first + 16 * half + 4 * t;
+        if (g < kCount) {
+          const int4 w = *reinterpret_cast<const int4*>(scores + g * wide + at);
+          const int xy = __byte_perm(w.x, w.y, 0x5140), zw = __byte_perm(w.z, w.w, 0x5140);
+          a[0][half] = __byte_perm(xy, zw, 0x5410);
+          a[1][half] = __byte_perm(xy, zw, 0x7632);
+        }
+        int2 x[4];
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          x[i] = {};
+          if (there) x[i] = *reinterpret_cast<const int2*>(keys.value + static_cast<size_t>(token[min(at + i, n - 1)]) * hd + left + 8 * g);
+        }
+        transpose(x[0].x, x[1].x, x[2].x, x[3].x, v[half][0]);
+        transpose(x[0].y, x[1].y, x[2].y, x[3].y, v[half][1]);
+      }
+#pragma unroll
+      for (int c = 0; c < 8; ++c) {
+        multiply_add_unsigned(sum[c], a[0][0], a[1][0], a[0][1], a[1][1], v[0][c / 4][c % 4], v[1][c / 4][c % 4]);
       }
     }
+    if (g < kCount) {
 #pragma unroll
-    for (int j = 0; j < kCount; ++j)
-      for (int i = 0; i < 4; ++i) atomicAdd(&mixed[j][4 * c + i], acc[j][i]);
+      for (int c = 0; c < 8; ++c)
+        for (int i = 0; i < 2; ++i) {
+          const int column = left + 8 * (2 * t + i) + c;
+          if (column < hd) atomicAdd(&mixed[g][column], sum[c][i] + static_cast<int>(static_cast<uint32_t>(sum[c][2 + i]) << 8));
+        }
+    }
   }
   __syncthreads();
   for (int j = 0; j < kCount; ++j) {
@@ -254,8 +312,8 @@ __device__ inline void attend_some(const Heads& h, const Keys& keys, const Row& 
 }
 
 // A block for each row and head of keys.
-__global__ void __launch_bounds__(kAttend) attend(Heads h, Keys keys, const Row* rows, Queries queries, int* out) {
-  extern __shared__ int token[];
+__global__ void __launch_bounds__(kAttend, 3) attend(Heads h, Keys keys, const Row* rows, Queries queries, int* out) {
+  extern __shared__ __align__(16) int token[];
   const Row row = rows[blockIdx.x];
   if (row.lane < 0) return;
 
@@ -275,7 +333,7 @@ __global__ void __launch_bounds__(kAttend) attend(Heads h, Keys keys, const Row*
     if (depth >= 0) token[from_anchor + from_lane + depth] = keys.tree + lane * h.chunk + static_cast<int>(threadIdx.x);
   }
   for (int g0 = 0; g0 < h.group(); g0 += kTogether) {
-    const auto some = [&](auto count) { attend_some<decltype(count)::value>(h, keys, row, queries, g0, n, from_anchor, token, token + n, out); };
+    const auto some = [&](auto count) { attend_some<decltype(count)::value>(h, keys, row, queries, g0, n, from_anchor, token, token + padded(n), out); };
     switch (h.group() - g0) {
       case 1: some(std::integral_constant<int, 1>()); break;
       case 2: some(std::integral_constant<int, 2>()); break;

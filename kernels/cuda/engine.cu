@@ -439,7 +439,7 @@ void GpuCache::run(int rows, bool logits, const std::vector<int>& taps) {
     norm(layer.attn_norm, layer.qkv.kp);
     multiply<false>(layer.qkv.matrix(), acts, given, rows, s_.qkv.data(), stream);
     turn<<<dim3(n, static_cast<unsigned>((2 * (c.heads + c.kv_heads) + kTurned - 1) / kTurned)), 32 * kTurned, 0, stream>>>(heads_, keys, given, s_.qkv.data(), s_.turns.data(), queries);
-    const size_t seen = static_cast<size_t>(anchor_ + layers_[l].window) * static_cast<size_t>(1 + std::min(heads_.group(), kTogether));
+    const size_t seen = static_cast<size_t>(padded(anchor_ + layers_[l].window)) * static_cast<size_t>(1 + std::min(heads_.group(), kTogether));
     attend<<<dim3(n, static_cast<unsigned>(c.kv_heads)), kAttend, seen * sizeof(int), stream>>>(heads_, keys, given, queries, s_.attended.data());
     acts.kp = layer.out.kp;
     activate_row<<<n, kThreads, 0, stream>>>(given, s_.attended.data(), width, acts);
@@ -551,11 +551,11 @@ class GpuViews : public Views {
     if (masses_.bytes() < ranges * sizeof(Masses)) masses_ = Memory<Masses>(ranges + ranges / 2);
     const cudaStream_t stream = cache_.stream_;
     const int* const logits = cache_.s_.logits.data();
-    sketch<<<static_cast<unsigned>(rows), kSketch, 0, stream>>>(logits, vocab_, nullptr, own_);
+    look_at(rows, nullptr, own_);
     size_t at = 0;
     for (const int32_t step : walks.steps) {
       const int* const order = order_.data() + at;
-      sketch<<<static_cast<unsigned>(step), kSketch, 0, stream>>>(logits, vocab_, order, with_);
+      look_at(step, order, with_);
       masses<<<static_cast<unsigned>(step), 64, 0, stream>>>(logits, vocab_, order, first_.data() + at, ranges_.data(), own_, with_, masses_.data());
       teach(step, order, coded_.data() + at);
       at += static_cast<size_t>(step);
@@ -571,11 +571,10 @@ class GpuViews : public Views {
   void look(int rows, const int32_t* lane, const int32_t* token) override {
     feed(rows, lane, token);
     rows_ = rows;
-    const cudaStream_t stream = cache_.stream_;
     const int* const logits = cache_.s_.logits.data();
     const auto n = static_cast<size_t>(rows), vocab = static_cast<size_t>(vocab_);
-    sketch<<<static_cast<unsigned>(rows), kSketch, 0, stream>>>(logits, vocab_, nullptr, own_);
-    sketch<<<static_cast<unsigned>(rows), kSketch, 0, stream>>>(logits, vocab_, nullptr, with_);
+    look_at(rows, nullptr, own_);
+    look_at(rows, nullptr, with_);
     take(logits_pinned_, logits, n * vocab);
     take(bias_pinned_, values_.data(), vocab);
     for (int i = 0; i < 2; ++i) {
@@ -612,8 +611,13 @@ class GpuViews : public Views {
       best_[i] = Memory<int>(static_cast<size_t>(room_));
       prefix_[i] = Memory<uint64_t>(static_cast<size_t>(room_) * blocks_);
     }
-    own_ = {nullptr, best_[0].data(), prefix_[0].data()};
-    with_ = {values_.data(), best_[1].data(), prefix_[1].data()};
+    reciprocal_ = Memory<uint32_t>(static_cast<size_t>(room_));
+    own_ = {nullptr, best_[0].data(), reciprocal_.data(), prefix_[0].data()};
+    with_ = {values_.data(), best_[1].data(), reciprocal_.data(), prefix_[1].data()};
+  }
+  void look_at(int rows, const int* order, const View& view) {
+    const auto by = vocab_ % 4 == 0 ? sketch<4> : sketch<1>;  // rows of logits begin where vectors may
+    by<<<static_cast<unsigned>(rows), kSketch, 0, cache_.stream_>>>(cache_.s_.logits.data(), vocab_, order, view);
   }
   void teach(int rows, const int* order, const int* coded) {
     cuda::learn<<<static_cast<unsigned>((vocab_ + kThreads - 1) / kThreads), kThreads, 0, cache_.stream_>>>(
@@ -642,7 +646,7 @@ class GpuViews : public Views {
   int vocab_, rows_ = 0, room_ = 0;
   size_t blocks_;  // and one
   Memory<int> values_;
-  Memory<uint32_t> squares_, rates_;
+  Memory<uint32_t> squares_, rates_, reciprocal_;
   Memory<int> best_[2], order_, coded_;
   Memory<uint64_t> prefix_[2];
   Memory<uint32_t> first_;

@@ -114,7 +114,7 @@ void multiply(const Matrix& m, const Acts& a, const Row* rows, int count, int* o
   const auto tiles = static_cast<unsigned>((m.n + 15) / 16);
   const auto by = static_cast<unsigned>(count);
   // The large tile wants blocks enough for all of a GPU's processors.
-  if (count % 64 == 0 && (m.n + 63) / 64 * (count / 64) >= 256) {
+  if (count % 64 == 0 && (m.n + 63) / 64 * (count / 64) >= 128) {
     multiply_many<kAdd><<<dim3((m.n + 63) / 64, by / 64), 128, 0, stream>>>(m, a, rows, out);
   } else if (count % 32 == 0) {
     multiply_few<4, kAdd><<<dim3(tiles, by / 32), 128, 0, stream>>>(m, a, rows, out);

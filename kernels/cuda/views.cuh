@@ -5,13 +5,14 @@
 
 namespace lmc::cuda {
 
-constexpr int kSketch = 512;  // threads for a row
+constexpr int kSketch = 1024;  // threads for a row
 constexpr int kBlock = static_cast<int>(Distribution::kBlock);
 
 // Logits of a pass, and what is known of each row: the largest, and the mass before each block.
 struct View {
   const int* bias;  // null: the network's own
   int* best;
+  uint32_t* reciprocal;  // 2^56 / the mass of all; of the biased view
   uint64_t* prefix;  // [rows][blocks + 1]
 };
 
@@ -42,7 +43,8 @@ __device__ inline uint64_t sum_before(uint64_t v, uint64_t* shared, uint64_t& to
   return before + sum - v;
 }
 
-// A block for each row; `order` names the rows, or is null for all of them.
+// A block for each row; `order` names the rows, or is null for all of them. kVector tokens of a thread at a time.
+template <int kVector>
 __global__ void __launch_bounds__(kSketch) sketch(const int* logits, int vocab, const int* order, View view) {
   __shared__ int most[kSketch / 32];
   __shared__ uint64_t sums[kSketch / 32];
@@ -50,13 +52,32 @@ __global__ void __launch_bounds__(kSketch) sketch(const int* logits, int vocab, 
   const int* const z = logits + static_cast<size_t>(row) * vocab;
   const int blocks = (vocab + kBlock - 1) / kBlock;
   uint64_t* const prefix = view.prefix + static_cast<size_t>(row) * (blocks + 1);
+  const auto read = [&](int v, int (&to)[kVector]) {
+    if constexpr (kVector == 4) {
+      const int4 x = *reinterpret_cast<const int4*>(z + v), b = view.bias ? *reinterpret_cast<const int4*>(view.bias + v) : int4{};
+      to[0] = x.x + (b.x >> kBiasShift), to[1] = x.y + (b.y >> kBiasShift), to[2] = x.z + (b.z >> kBiasShift), to[3] = x.w + (b.w >> kBiasShift);
+    } else {
+      to[0] = seen(z, view.bias, v);
+    }
+  };
   int best = INT32_MIN;
-  for (int v = threadIdx.x; v < vocab; v += kSketch) best = max(best, seen(z, view.bias, v));
+#pragma unroll 4
+  for (int v = kVector * threadIdx.x; v < vocab; v += kVector * kSketch) {
+    int x[kVector];
+    read(v, x);
+    for (int i = 0; i < kVector; ++i) best = max(best, x[i]);
+  }
   best = block_max(best, most);
-  for (int first = 0; first < vocab; first += kSketch) {  // whole warps stay together
-    const int v = first + static_cast<int>(threadIdx.x);
-    uint32_t w = v < vocab ? weight(best, seen(z, view.bias, v)) : 0;
-    for (int i = kBlock / 2; i > 0; i /= 2) w += __shfl_xor_sync(~0u, w, i);
+#pragma unroll 4
+  for (int first = 0; first < vocab; first += kVector * kSketch) {  // whole warps stay together
+    const int v = first + kVector * static_cast<int>(threadIdx.x);
+    uint32_t w = 0;
+    if (v < vocab) {
+      int x[kVector];
+      read(v, x);
+      for (int i = 0; i < kVector; ++i) w += weight(best, x[i]);
+    }
+    for (int i = kBlock / kVector / 2; i > 0; i /= 2) w += __shfl_xor_sync(~0u, w, i);
     if (v < vocab && v % kBlock == 0) prefix[v / kBlock] = w;
   }
   __syncthreads();
@@ -73,6 +94,7 @@ __global__ void __launch_bounds__(kSketch) sketch(const int* logits, int vocab, 
   if (threadIdx.x == 0) {
     prefix[blocks] = total;
     view.best[row] = best;
+    if (view.bias) view.reciprocal[row] = static_cast<uint32_t>((uint64_t{1} << 56) / total);  // total >= 2^28 - 1
   }
 }
 
@@ -106,13 +128,12 @@ struct Learned {
 __global__ void learn(const int* logits, int vocab, int rows, const int* order, const int* coded, View view, Learned to) {
   const int v = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   if (v >= vocab) return;
-  const int blocks = (vocab + kBlock - 1) / kBlock, bias = to.values[v] >> kBiasShift;
   int value = to.values[v];
+  const int bias = value >> kBiasShift;
   uint32_t square = to.squares[v], rate = to.rates[v];
   for (int i = 0; i < rows; ++i) {
     const int row = order[i];
-    const uint64_t reciprocal = (uint64_t{1} << 56) / view.prefix[static_cast<size_t>(row) * (blocks + 1) + blocks];
-    const uint64_t p24 = (weight(view.best[row], logits[static_cast<size_t>(row) * vocab + v] + bias) * reciprocal) >> 32;
+    const uint64_t p24 = (uint64_t{weight(view.best[row], logits[static_cast<size_t>(row) * vocab + v] + bias)} * view.reciprocal[row]) >> 32;
     value = max(value - static_cast<int>((p24 * rate) >> 15), -Bias::kLimit);
     const bool own = coded[i] == v;
     if (own) value = min(value + static_cast<int>(rate << 9), Bias::kLimit);

@@ -235,6 +235,7 @@ class NetworkFrame {
         for (Lane* lane : active_) {
           if (lane->coded + step < lane->count) ask(*lane, step);
         }
+        if (walks_.row.size() == before) break;  // all lanes end here
         walks_.steps.push_back(static_cast<int32_t>(walks_.row.size() - before));
       }
       masses_.resize(walks_.ranges.size());
