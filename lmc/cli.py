@@ -91,6 +91,7 @@ class BenchOptions:
 
     corpora: names; data: the folder that they lie in. limit: bytes of each file. runs: of each
     tool; None for as many as are quick. patience: seconds that coding a file may take.
+    jobs: files that tools of one thread are measured on at a time.
     results: the file of results; None for lmc's own. html: the report's file.
     """
 
@@ -103,6 +104,7 @@ class BenchOptions:
     limit: int | None = None
     runs: int | None = None
     patience: int = 3600
+    jobs: int = 1
     threads: int = 0
     results: str | None = None
     fresh: bool = False
@@ -254,7 +256,7 @@ _BENCH = [
         help="Measure on a corpus by name; 'list' shows them.",
     ),
     click.option("--data", metavar="FOLDER", help="Where corpora lie, or are to be put."),
-    click.option("--levels", default="", metavar="N,N", help="Levels of lmc.  [default: 2,6]"),
+    click.option("--levels", default="", metavar="N,N", help="Levels of lmc.  [default: 6]"),
     click.option("--tools", default="", metavar="NAMES", help="Only these: gzip,zstd,lmc."),
     click.option(
         "--protocol",
@@ -275,6 +277,14 @@ _BENCH = [
         default=3600,
         metavar="SECONDS",
         help="For a tool and a file, each way.  [default: 3600]",
+    ),
+    click.option(
+        "-j",
+        "--jobs",
+        type=click.IntRange(1),
+        default=1,
+        metavar="N",
+        help="Files at a time, for tools of one thread.  [default: 1]",
     ),
     _THREADS,
     click.option("--results", metavar="FILE", help="Keep results there, and take up what it has."),

@@ -18,11 +18,11 @@ from lmc.bench.summary import Summary, summarise
 from lmc.bench.tables import plain
 from lmc.bench.work import WHOLE
 from lmc.cli import BenchOptions
-from lmc.codecs.base import LEVELS
+from lmc.codecs.base import DEFAULT_LEVEL, LEVELS
 from lmc.errors import LmcError, Usage
 from lmc.models import registry
 
-DEFAULT_LEVELS = (2, 6)
+DEFAULT_LEVELS = (DEFAULT_LEVEL,)
 
 
 class Progress:
@@ -96,6 +96,7 @@ def bench(options: BenchOptions) -> int:
         options.runs,
         options.patience,
         options.fresh,
+        options.jobs,
     )
     outcome = _run(plan, store, say, progress)
     summary = summarise(outcome.records, outcome.missing, outcome.failed)

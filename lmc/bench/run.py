@@ -6,9 +6,10 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
+from threading import Lock
 
 from lmc.bench.content import MEDIA
 from lmc.bench.inputs import Input
@@ -22,7 +23,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is run. protocols: "whole", and whatever else was asked for."""
+    """What is run. protocols: "whole", and whatever else was asked for. jobs: how many files the
+    tools of one thread are measured on at a time."""
 
     inputs: list[Input]
     tools: list[Tool]
@@ -32,6 +34,7 @@ class Plan:
     runs: int | None = None
     patience: float = 3600.0
     fresh: bool = False
+    jobs: int = 1
 
 
 @dataclass(slots=True)
@@ -63,18 +66,60 @@ def run(plan: Plan, store: Store, say: Say, progress: Callable[[int, int, str], 
             outcome.missing[tool.title] = " or ".join(one.get for one in tool.ways)
     for title, get in outcome.missing.items():
         say(f"{title} is not installed ({get}): left out")
-    total = sum(one.size for one in plan.inputs) * len(plan.protocols)
-    done = 0
+    # Side by side are only tools of one thread; then the others have the machine to themselves.
+    beside = [one for one in present if one[1]["threads"] == 1]
+    rounds = [(present, 1)]
+    if plan.jobs > 1:
+        rounds = [(beside, plan.jobs), ([one for one in present if one not in beside], 1)]
     # Small files first: an interrupt leaves results of most.
-    for one in sorted(plan.inputs, key=lambda one: one.size):
+    files = sorted(plan.inputs, key=lambda one: one.size)
+    total = len(rounds) * sum(one.size for one in files) * len(plan.protocols)
+    done = 0
+    lock = Lock()
+
+    def tell(what: str) -> None:
+        progress(done, total, what)
+
+    def measure(one: Input, tools: list[tuple[Tool, Record]]) -> None:
+        nonlocal done
         for protocol in plan.protocols:
-            chosen = [(t, f) for t, f in present if wanted(t, one.modality, protocol)]
-            turn = _Turn(plan, one, protocol, store, say, partial(progress, done, total))
-            turn.take(chosen, here, outcome)
-            done += one.size
+            chosen = [(t, f) for t, f in tools if wanted(t, one.modality, protocol)]
+            turn = _Turn(plan, one, protocol, store, say, tell)
+            turn.take(chosen, here, outcome, lock)
+            with lock:
+                done += one.size
+
+    for tools, jobs in rounds:
+        _each(lambda one, tools=tools: measure(one, tools), files, jobs)  # type: ignore[misc]
     places = {(one.name, one.sha256): place for place, one in enumerate(plan.inputs)}
     outcome.records.sort(key=lambda record: places[record["name"], record["sha256"]])
     return outcome
+
+
+def _each(work: Callable[[Input], None], files: list[Input], jobs: int) -> None:
+    """Work on so many files at a time. What ends it ends all: at the next result of each."""
+    if jobs == 1:
+        for one in files:
+            work(one)
+        return
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(work, one) for one in files]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            stop()
+            raise
+
+
+_workers: set[subprocess.Popen[str]] = set()
+
+
+def stop() -> None:
+    """End the workers that are at work."""
+    for worker in list(_workers):
+        worker.terminate()
 
 
 def wanted(tool: Tool, modality: str, protocol: str) -> bool:
@@ -95,8 +140,11 @@ class _Turn:
     say: Say
     progress: Callable[[str], None]
 
-    def take(self, chosen: list[tuple[Tool, Record]], here: Record, outcome: Outcome) -> None:
-        """All tools: what is known from the store, the rest from a worker."""
+    def take(
+        self, chosen: list[tuple[Tool, Record]], here: Record, outcome: Outcome, lock: Lock
+    ) -> None:
+        """All tools: what is known from the store, the rest from a worker. The lock is held while
+        results are written down."""
         records: dict[str, Record] = {}
         todo = []
         for tool, facts in chosen:
@@ -118,11 +166,13 @@ class _Turn:
         for title, facts in self.measured(todo):
             record = records[title]
             record.update(facts, date=datetime.now(UTC).isoformat(timespec="seconds"))
-            self.store.add(record)
-            if "failed" in record:
-                outcome.failed.append(f"{self.one.name}: {title} failed: {record['failed']}")
-                self.say(outcome.failed[-1])
-        outcome.records += records.values()
+            with lock:
+                self.store.add(record)
+                if "failed" in record:
+                    outcome.failed.append(f"{self.one.name}: {title} failed: {record['failed']}")
+                    self.say(outcome.failed[-1])
+        with lock:
+            outcome.records += records.values()
 
     def measured(self, todo: list[str]) -> Iterator[tuple[str, Record]]:
         """What `lmc.bench.work` tells of each tool. Where it ends early, the rest has failed."""
@@ -150,6 +200,7 @@ class _Turn:
         )
         assert worker.stdout is not None
         assert worker.stderr is not None
+        _workers.add(worker)
         try:
             for place, title in enumerate(todo):
                 self.progress(f"{self.one.name}: {title}")
@@ -161,6 +212,7 @@ class _Turn:
                     return
                 yield title, json.loads(line)
         finally:
+            _workers.discard(worker)
             worker.terminate()
             try:
                 worker.wait(5)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,20 @@ def test_again_the_same_sizes_and_nothing_is_measured_twice(folder: Path, tmp_pa
     assert (tmp_path / "r").read_text() != lines
 
 
-def test_an_interrupt_keeps_what_there_is(folder: Path, tmp_path: Path) -> None:
+def test_side_by_side_the_same_sizes(folder: Path, tmp_path: Path) -> None:
+    words = ("--tools", "gzip,xz,flac,lmc", "--levels", "1", folder, "--results")
+    one, two = (results(*words, tmp_path / jobs, "-j", jobs)["results"] for jobs in "12")
+    sizes = [[(r["name"], r["tool"], r["bytes"]) for r in found] for found in (one, two)]
+    assert sorted(sizes[0]) == sorted(sizes[1])
+    names = [name for name, _, _ in sizes[1]]
+    assert [names[0], *(b for a, b in pairwise(names) if a != b)] == list(dict.fromkeys(names))
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_an_interrupt_keeps_what_there_is(folder: Path, tmp_path: Path, jobs: str) -> None:
     path = tmp_path / "r"
     words = ["--tools", "gzip,lmc", "--levels", "2", str(folder), "--results", str(path)]
+    words += ["--jobs", jobs]
     process = subprocess.Popen(
         [LMC, "bench", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
