@@ -18,12 +18,14 @@ from lmc.codecs.recipe import Reader, Writer
 from lmc.codecs.side_by_side import Tell, cuts_of, share, side_by_side
 from lmc.errors import Corrupt
 from lmc.kernels import _native
+from lmc.models import video as networks
 from lmc.pipeline import cores
 
 METHOD = 11
 MOST_SAMPLES = 1 << 28
 MOST_MEMORY = 3 << 30  # so that every decoder takes what is written (FORMAT.md, 2.2)
 EFFORTS = {1: 0, 2: 0, 3: 0, 4: 1, 5: 1, 6: 1, 7: 2, 8: 2, 9: 2}
+NETWORKS = (networks.NONE, networks.NORMAL, networks.NORMAL)  # of the efforts
 
 # Segments are worked on side by side, and each learns anew.
 SEGMENT_FRAMES = 128
@@ -35,11 +37,12 @@ MOST_STRIPS = 8
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The parameters of a frame. format: of the file, see clips. rate: frames a second, for people,
-    as the file says it."""
+    """The parameters of a frame. format: of the file, see clips. network: number of the set that
+    foretells samples, 0 for none."""
 
     format: int
     effort: int
+    network: int
     strips: int
     segments: int
     frames: int
@@ -47,7 +50,8 @@ class Layout:
 
     def to_params(self) -> bytes:
         out, geometry = Writer(), self.geometry
-        out.raw(bytes([self.format, self.effort, self.strips - 1, self.segments - 1]))
+        means = self.effort | self.network << 4
+        out.raw(bytes([self.format, means, self.strips - 1, self.segments - 1]))
         out.raw(bytes([geometry.depth, len(geometry.coarse)]))
         out.raw(bytes(right | down << 4 for right, down in geometry.coarse))
         for number in (geometry.width, geometry.height, self.frames):
@@ -58,7 +62,8 @@ class Layout:
     def from_params(cls, params: bytes) -> Layout:
         """Raises Corrupt on parameters that no encoder writes."""
         reader = Reader(params)
-        format, effort, strips, segments, depth, others = reader.raw(6)
+        format, means, strips, segments, depth, others = reader.raw(6)
+        effort, network = means & 15, means >> 4
         if others > 3:
             raise Corrupt("a video has too many planes")
         coarse = tuple((byte & 15, byte >> 4) for byte in reader.raw(others))
@@ -67,6 +72,7 @@ class Layout:
         right = (
             format in clips.NAMES
             and effort in EFFORTS.values()
+            and networks.known(network)
             and 1 <= depth <= 16
             and all(r <= 2 and d <= 2 for r, d in coarse)
             and 1 <= width <= clips.base.MOST_SIDE
@@ -76,7 +82,7 @@ class Layout:
         if not right:
             raise Corrupt("the layout of a video frame is out of range")
         layout = cls(
-            *(format, effort, strips + 1, segments + 1, frames),
+            *(format, effort, network, strips + 1, segments + 1, frames),
             Geometry(width, height, coarse, depth),
         )
         if (
@@ -100,7 +106,8 @@ def encode(data: bytes, settings: Settings, report: Report | None = None) -> Fra
     strips = min(strips, _native.video_most_strips(geometry.planes))
     segments = min(MAX_SEGMENTS, -(-frames // SEGMENT_FRAMES))
     effort = EFFORTS[max(1, settings.level)]
-    layout = Layout(video.format, effort, strips, segments, frames, geometry)
+    network = NETWORKS[effort]
+    layout = Layout(video.format, effort, network, strips, segments, frames, geometry)
     params = layout.to_params()
     if needs(params, len(data)) > MOST_MEMORY:
         return None
@@ -111,7 +118,7 @@ def encode(data: bytes, settings: Settings, report: Report | None = None) -> Fra
         samples = np.ascontiguousarray(video.samples[cut]).reshape(-1)
         return _native.video_encode(
             *(samples, cut.stop - cut.start, geometry.planes, geometry.depth, effort, strips),
-            *(threads, tell),
+            *(networks.networks(network), threads, tell),
         )
 
     out = Writer()
@@ -167,7 +174,7 @@ def _decode_segments(layout: Layout, reader: Reader, threads: int, tell: Tell) -
         frames = cuts[i].stop - cuts[i].start
         return _native.video_decode(
             *(mine, frames, geometry.planes, geometry.depth, layout.effort, layout.strips),
-            *(each, tell),
+            *(networks.networks(layout.network), each, tell),
         )
 
     segments = side_by_side(partial(decode_segment), list(range(len(cuts))), threads, tell)

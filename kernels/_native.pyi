@@ -354,6 +354,9 @@ def sound_variants() -> list[str]: ...
 
 # ---- videos (bind_video.cpp) ----
 
+class VideoNetworks:
+    def __init__(self, places: Sequence[Sequence[SmallLayer]]) -> None: ...
+
 def video_encode(
     samples: NDArray[np.uint16],
     frames: int,
@@ -361,6 +364,7 @@ def video_encode(
     depth: int,
     effort: int,
     strips: int,
+    networks: VideoNetworks | None = None,
     threads: int = 0,
     progress: Callable[[int], object] | None = None,
     variant: str = "",
@@ -372,10 +376,20 @@ def video_decode(
     depth: int,
     effort: int,
     strips: int,
+    networks: VideoNetworks | None = None,
     threads: int = 0,
     progress: Callable[[int], object] | None = None,
     variant: str = "",
 ) -> NDArray[np.uint16]: ...
+def video_rows(
+    samples: NDArray[np.uint16],
+    frames: int,
+    planes: Sequence[tuple[int, int, int, int]],
+    depth: int,
+    effort: int,
+    strips: int,
+    every: int,
+) -> list[tuple[NDArray[np.uint8], NDArray[np.int32]]]: ...
 def video_bytes(planes: Sequence[tuple[int, int, int, int]], strips: int) -> int: ...
 def video_most_strips(planes: Sequence[tuple[int, int, int, int]]) -> int: ...
 def video_variants() -> list[str]: ...

@@ -25,15 +25,20 @@ from lmc.kernels.reference_mixer import (
     squash24,
 )
 from lmc.kernels.reference_photo import (
+    FAR,
     FIVE,
     LAG,
     NEAR,
     NINE,
     SEVEN,
+    WIDE,
+    Layer,
     Logistic,
+    Mixture,
     Plane,
     Squares,
     bounded,
+    infer,
     log64,
     octaves8,
     power,
@@ -90,8 +95,10 @@ BLOCK, BEYOND, PRICE = 16, 16, 100
 LEVELS = 16
 MAPS = (LEVELS, 49, 81, 64, LEVELS * 8, 512, 125, 256, 256)  # contexts of each, for one node
 LAST = (LEVELS, 81)
-PARTS = 8  # distributions
-FIRST_WEIGHTS = [20000] + [3000] * 17 + [0] * 14
+PARTS = 8  # distributions beside the network's
+INPUTS = 104
+SEEN, ERRORS_SEEN = (21, 9), 9  # of WINDOW: samples of the last two frames, errors of the last one
+FIRST_WEIGHTS = [20000] + [3000] * 18 + [0] * 13
 
 Vector = tuple[int, int]  # columns and rows of luma
 Shape = tuple[int, int, int, int]  # width, height, and log2 of luma columns and rows of a sample
@@ -256,6 +263,7 @@ class Site:
     centre: int
     scale: int
     past: int
+    inputs: list[int]
     shares: list[int]
     contexts: list[int]
     level: int
@@ -265,11 +273,24 @@ class Site:
     flag: int
 
 
+class Foretold(Mixture):
+    """The network's logistics, as one of the distributions."""
+
+    def below(self, b: int) -> int:
+        return super().below(b) // self.total
+
+
 class Channel:
     """A plane's strip: what is known of it, and what was learned."""
 
     def __init__(
-        self, planes: Sequence[Shape], depth: int, effort: int, number: int, rows: range
+        self,
+        planes: Sequence[Shape],
+        depth: int,
+        effort: int,
+        number: int,
+        rows: range,
+        networks: Sequence[Sequence[Layer]] | None,
     ) -> None:
         self.shape, self.depth, self.number, self.rows = planes[number], depth, number, rows
         self.sets = EFFORTS[effort]
@@ -277,6 +298,8 @@ class Channel:
         self.seen = [0] if number > 0 else []
         if number == 2 and planes[1][:2] == self.shape[:2]:
             self.seen.append(1)
+        self.network = networks[len(self.seen)] if networks is not None else None
+        self.parts = PARTS + (networks is not None)
         widest = self.sets[0]
         self.of_set: list[list[int]] = []
         for kind in self.sets:
@@ -293,7 +316,7 @@ class Channel:
         self.maps = [ProbabilityMap() for _ in MAPS]
         self.last = [ProbabilityMap(1000) for _ in LAST]
         self.flags = [1 << 31] * 8
-        self.mass = [0] * PARTS
+        self.mass = [0] * self.parts
 
     def begin(self, earlier: Earlier, coded: list[tuple[Whole, Whole]]) -> None:
         self.earlier, self.coded = earlier, coded
@@ -302,7 +325,7 @@ class Channel:
         self.error = Plane(height, width, 0)
         self.size = Plane(height, width, 128)
         self.size_of = [Plane(height, width, 128) for _ in self.sets]
-        self.luck = [Plane(height, width, 0) for _ in range(PARTS)]
+        self.luck = [Plane(height, width, 0) for _ in range(self.parts)]
         self.squares = [
             Squares(kind, chosen, height)
             for kind, chosen in zip(self.sets, self.of_set, strict=True)
@@ -331,12 +354,13 @@ class Channel:
             for dx, dy in CODED:
                 both += [error.at(x + dx, y + dy) >> 4, value.at(x + dx, y + dy) - around]
             features += both[: widest.coded]
-        past = 128
+        past, told = 128, [0] * ERRORS_SEEN
         if places:
             errors = earlier.errors[self.number]
             at_x, at_y = bounded(places[0][0], 0, width - 1), bounded(places[0][1], 0, height - 1)
             window = [errors.at(at_x + dx, at_y + dy) for dx, dy in WINDOW]
             features += [e >> 4 for e in window[: widest.errors]]
+            told = window[:ERRORS_SEEN]
             weights = (4, 2, 2, 2, 2, 1, 1, 1, 1)
             past = sum(w * abs(e) for w, e in zip(weights, window[:9], strict=True)) >> 4
         else:
@@ -358,14 +382,14 @@ class Channel:
         level = bounded(octaves8(scale) - 40 >> 2, 0, LEVELS - 1)
         past_level = bounded(octaves8(past + 16) - 32 >> 2, 0, LEVELS - 1)
         west, north, _, east = (scaled(e) for e in self.error.all(x, y, NEAR[:4]))
-        told = east
+        before = east
         if self.coded:
-            told = sum(
+            before = sum(
                 bounded(quotient(8 * error.at(x, y), scale), -64, 63) for _, error in self.coded
             )
         apart = [scaled(p - centre) for p in by_set]
         west_north = bisect_right(SEVEN, west) * 7 + bisect_right(SEVEN, north)
-        both_ = bisect_right(NINE, told) * 9 + bisect_right(NINE, apart[3])
+        both_ = bisect_right(NINE, before) * 9 + bisect_right(NINE, apart[3])
         near = self.value.all(x, y, NEAR[:6])
         pattern = sum((64 * v > centre) << (5 - i) for i, v in enumerate(near))
         five = [bisect_right(FIVE, apart[k]) for k in (1, 4, 2)]
@@ -393,10 +417,36 @@ class Channel:
             level * 16 + bounded((moved >> 1) + 8, 0, 15),
         ]
         logs = [plane.around(x, y) >> 2 for plane in self.luck]
+
+        inputs = [scaled(64 * v - centre) for v in self.value.all(x, y, NEAR)]
+        inputs += [scaled(e) for e in self.error.all(x, y, (*NEAR[:6], *FAR))]
+        for r, count in enumerate(SEEN):
+            if r < len(places):
+                at_x, at_y = places[r]
+                there = [planes[r].at(at_x + dx, at_y + dy) for dx, dy in WINDOW[:count]]
+                inputs += [scaled(64 * v - centre) for v in there]
+            else:
+                inputs += [0] * count
+        inputs += [scaled(e) for e in told]
+        inputs += apart
+        octaves = octaves8(scale)
+        inputs.append(octaves - 64)
+        sizes = [*(e + 16 for e in error_of), past + 16, (sum(self.size.all(x, y, WIDE)) >> 3) + 32]
+        inputs += [octaves8(size) - octaves for size in sizes]
+        inputs += [63 - (max(logs[:PARTS]) - log >> 9) for log in logs[:PARTS]]
+        inputs += [(centre >> self.depth) - 32, (centre & 63) - 32]
+        for value, error in self.coded:
+            mean = (value.at(x - 1, y) + value.at(x, y - 1)) >> 1
+            for dx, dy in CODED:
+                inputs.append(scaled(error.at(x + dx, y + dy)))
+                inputs.append(scaled(64 * (value.at(x + dx, y + dy) - mean)))
+        inputs += [0] * (INPUTS - len(inputs))
+        shown = [bounded(v, -64, 63) + 64 for v in inputs]
+
         falls = [max(logs) - log for log in logs]
         shares = [1 if f > 11 * 4096 else power(4096, -(f * 64 // LN2), 1, 4096) for f in falls]
         return Site(
-            *(x, y, base, all_features, like, by_set, error_of, centre, scale, past, shares),
+            *(x, y, base, all_features, like, by_set, error_of, centre, scale, past, shown, shares),
             *(contexts, level, past_level, west_north, both_, flag),
         )
 
@@ -406,24 +456,26 @@ class Channel:
             decide(bit, cut((cell >> 10) * 4))
             self.flags[site.flag] = learned(cell, bit, 1000, 0)
             if bit:
-                self.mass = [0] * PARTS
+                self.mass = [0] * self.parts
                 return
         self.walk(decide, site, value)
 
     def walk(self, decide: Decide, site: Site, value: int) -> None:
         """The value as a walk down a tree of intervals [low, high)."""
-        parts = [
+        parts: list[Logistic | Foretold] = [
             Logistic(p, (3 * e >> 2) + 10) for p, e in zip(site.by_set, site.error_of, strict=True)
         ]
         joined = (site.scale - 32 + site.past) >> 1
         parts += [Logistic(site.centre, (3 * joined >> (3 - k)) + 8) for k in range(3)]
+        if self.network is not None:
+            parts.append(Foretold(site.centre, site.scale, infer(self.network, site.inputs)))
         total = sum(site.shares)
         centres = sum(s * (p.centre - site.centre) for s, p in zip(site.shares, parts, strict=True))
         centre = site.centre + quotient(centres, total)
         scale = sum(s * p.scale for s, p in zip(site.shares, parts, strict=True)) // total
         low, high, depth, path = 0, self.most + 1, 0, 0
         all_low, all_high = 0, total << 24
-        part_low, part_high = [0] * PARTS, [1 << 24] * PARTS
+        part_low, part_high = [0] * self.parts, [1 << 24] * self.parts
         while high - low > 1:
             deep = min(depth - 5, 5)
             step = bounded(scale << max(0, depth - 5) >> 6, 1, 1 << 16)
@@ -446,6 +498,7 @@ class Channel:
             for p, lowest, highest in zip(part_at, part_low, part_high, strict=True):
                 both = log24(max(0, highest - p) + 1) - log24(max(0, p - lowest) + 1)
                 voices.append(bounded(both >> 4, -2047, 2047))
+            voices += [0] * (PARTS + 1 - len(parts))
             site.contexts[5] = (
                 at & 255 if high - low == 2 else (256 if high - low <= 4 else 384) + (at & 127)
             )
@@ -497,7 +550,8 @@ class Channel:
 class Clip:
     """Codes frames, each a list of planes (height, width), in strips.
 
-    vectors, strips: the bits and their probabilities to be one that each payload is made of."""
+    networks: the layers for planes that see no other, one, and two. vectors, strips: the bits and
+    their probabilities to be one that each payload is made of."""
 
     def __init__(
         self,
@@ -506,6 +560,7 @@ class Clip:
         depth: int,
         effort: int,
         strips: int,
+        networks: Sequence[Sequence[Layer]] | None = None,
     ) -> None:
         self.vectors: list[tuple[int, int]] = []
         self.strips: list[list[tuple[int, int]]] = [[] for _ in range(strips)]
@@ -514,7 +569,14 @@ class Clip:
         cuts = [min(planes[0][1], rows * i // strips << coarse) for i in range(strips + 1)]
         channels = [
             [
-                Channel(planes, depth, effort, c, range(top >> s[3], -(-bottom // (1 << s[3]))))
+                Channel(
+                    planes,
+                    depth,
+                    effort,
+                    c,
+                    range(top >> s[3], -(-bottom // (1 << s[3]))),
+                    networks,
+                )
                 for c, s in enumerate(planes)
             ]
             for top, bottom in pairwise(cuts)

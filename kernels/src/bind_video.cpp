@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bind_coding.hpp"
+#include "bind_layers.hpp"
 #include "module.hpp"
 #include "video.hpp"
 
@@ -44,19 +45,38 @@ Shape shape_of(int64_t frames, const Planes& planes, int depth, int effort, int 
   return shape;
 }
 
-std::vector<py::bytes> video_encode(const Samples& samples, int64_t frames, const Planes& planes, int depth, int effort, int strips,
-                                    int threads, const py::object& progress, const std::string& variant) {
-  const Shape shape = shape_of(frames, planes, depth, effort, strips);
-  if (static_cast<size_t>(samples.size()) != shape.frame_samples() * static_cast<size_t>(frames))
+// For each number of planes that a plane sees its layers.
+class Networks {
+ public:
+  explicit Networks(const std::vector<std::vector<lmc::layers::GivenLayer>>& places) {
+    if (places.size() != kNetworks) throw py::value_error("there are three networks");
+    for (const auto& layers : places) networks_.push_back(lmc::layers::network_of(layers, kInputs));
+  }
+  const Network* data() const { return networks_.data(); }
+
+ private:
+  std::vector<Network> networks_;
+};
+const Network* data_of(const Networks* networks) { return networks != nullptr ? networks->data() : nullptr; }
+
+void check(const Samples& samples, const Shape& shape) {
+  if (static_cast<size_t>(samples.size()) != shape.frame_samples() * static_cast<size_t>(shape.frames))
     throw py::value_error("samples are frames, each its planes, each its rows");
   const uint16_t* data = samples.data();
   for (py::ssize_t i = 0; i < samples.size(); ++i)
-    if (data[i] >> depth != 0) throw py::value_error("a sample has more bits than it may");
+    if (data[i] >> shape.depth != 0) throw py::value_error("a sample has more bits than it may");
+}
+
+std::vector<py::bytes> video_encode(const Samples& samples, int64_t frames, const Planes& planes, int depth, int effort, int strips, const Networks* networks,
+                                    int threads, const py::object& progress, const std::string& variant) {
+  const Shape shape = shape_of(frames, planes, depth, effort, strips);
+  check(samples, shape);
+  const uint16_t* data = samples.data();
   std::vector<std::vector<uint8_t>> out;
   {
     const Progress report = lmc::reporting(progress);
     py::gil_scoped_release unlock;
-    out = variant_by_name(variant).encode(shape, data, threads, report);
+    out = variant_by_name(variant).encode(shape, data_of(networks), data, threads, report);
   }
   std::vector<py::bytes> payloads;
   for (const auto& part : out) payloads.push_back(lmc::to_bytes(part));
@@ -64,7 +84,7 @@ std::vector<py::bytes> video_encode(const Samples& samples, int64_t frames, cons
 }
 
 Samples video_decode(const std::vector<py::bytes>& payloads, int64_t frames, const Planes& planes, int depth, int effort, int strips,
-                     int threads, const py::object& progress, const std::string& variant) {
+                     const Networks* networks, int threads, const py::object& progress, const std::string& variant) {
   const Shape shape = shape_of(frames, planes, depth, effort, strips);
   if (payloads.size() != static_cast<size_t>(strips) + 1) throw py::value_error("there is a payload of vectors and one for each strip");
   std::vector<std::pair<const uint8_t*, size_t>> views;
@@ -83,22 +103,54 @@ Samples video_decode(const std::vector<py::bytes>& payloads, int64_t frames, con
   {
     const Progress report = lmc::reporting(progress);
     py::gil_scoped_release unlock;
-    right = variant_by_name(variant).decode(shape, views, data, threads, report);
+    right = variant_by_name(variant).decode(shape, data_of(networks), views, data, threads, report);
   }
   if (!right) throw lmc::Damaged("the coded bits lead nowhere");
   return samples;
 }
 
+py::list video_rows(const Samples& samples, int64_t frames, const Planes& planes, int depth, int effort, int strips, int every) {
+  const Shape shape = shape_of(frames, planes, depth, effort, strips);
+  check(samples, shape);
+  if (every < 1) throw py::value_error("no sample would be kept");
+  std::vector<std::vector<Row>> rows;
+  const uint16_t* data = samples.data();
+  {
+    py::gil_scoped_release unlock;
+    rows = variant_by_name("").record(shape, data, every);
+  }
+  py::list all;
+  for (const std::vector<Row>& plane : rows) {
+    const auto n = static_cast<py::ssize_t>(plane.size());
+    py::array_t<uint8_t> inputs({n, static_cast<py::ssize_t>(kInputs)});
+    py::array_t<int32_t> numbers({n, py::ssize_t{4}});
+    uint8_t* in = inputs.mutable_data();
+    int32_t* to = numbers.mutable_data();
+    for (const Row& r : plane) {
+      for (const uint8_t v : r.inputs) *in++ = v;
+      for (const int32_t v : {r.centre, r.scale, r.value, r.cost}) *to++ = v;
+    }
+    all.append(py::make_tuple(inputs, numbers));
+  }
+  return all;
+}
+
 }  // namespace
 
 void bind_video(py::module_& m) {
+  py::class_<Networks>(m, "VideoNetworks", "The networks of the video model: for each number of planes that a plane sees its layers.")
+      .def(py::init<const std::vector<std::vector<lmc::layers::GivenLayer>>&>(), py::arg("places"));
   m.def("video_encode", &video_encode, py::arg("samples"), py::arg("frames"), py::arg("planes"), py::arg("depth"), py::arg("effort"),
-        py::arg("strips"), py::arg("threads") = 0, py::arg("progress") = py::none(), py::arg("variant") = "",
+        py::arg("strips"), py::arg("networks") = py::none(), py::arg("threads") = 0, py::arg("progress") = py::none(), py::arg("variant") = "",
         "Code the samples of a segment; planes: width, height, and log2 of the columns and rows of luma that a sample stands for. "
         "Gives the vectors, then each strip.");
   m.def("video_decode", &video_decode, py::arg("payloads"), py::arg("frames"), py::arg("planes"), py::arg("depth"), py::arg("effort"),
-        py::arg("strips"), py::arg("threads") = 0, py::arg("progress") = py::none(), py::arg("variant") = "",
+        py::arg("strips"), py::arg("networks") = py::none(), py::arg("threads") = 0, py::arg("progress") = py::none(), py::arg("variant") = "",
         "The samples that video_encode coded. Raises Damaged.");
+  m.def("video_rows", &video_rows, py::arg("samples"), py::arg("frames"), py::arg("planes"), py::arg("depth"), py::arg("effort"),
+        py::arg("strips"), py::arg("every"),
+        "For each plane what its network sees of every so manieth sample, in coding order: inputs; and centre, scale, value, and what "
+        "the sample costs without a network, in units of 2^-12 of a nat.");
   m.def("video_bytes", [](const Planes& planes, int strips) {
     return segment_bytes(shape_of(1, planes, 8, 0, strips));
   }, py::arg("planes"), py::arg("strips"), "Bytes that video_decode takes at most, beside its result.");

@@ -278,7 +278,7 @@ class Channel {
   template <class Coder>
   int32_t decide(Coder& coder, Site& s, const int32_t* out, int32_t value) {
     Mixture net;
-    net.set(s, out);
+    net.set(s.centre, s.scale, out);
     Logistic plain[kPlain];
     for (int k = 0; k < kSets; ++k) plain[k].set(s.by_set[k], (s.error_of[k] * 3 >> 2) + 10);
     plain[kSets].set(s.centre, ((s.scale - 32) * 3 >> 2) + 10);
@@ -337,40 +337,6 @@ class Channel {
     }
     return low;
   }
-
-  // The network's mixture of logistics.
-  struct Mixture {
-    Logistic part[kComponents];
-    uint32_t weight[kComponents];
-    uint64_t total = 0;
-    int64_t centre = 0;
-    int32_t scale = 1;
-
-    void set(const Site& s, const int32_t* out) {
-      int32_t best = out[2 * kComponents];
-      for (int k = 1; k < kComponents; ++k) best = out[2 * kComponents + k] > best ? out[2 * kComponents + k] : best;
-      int64_t centres = 0, scales = 0;
-      for (int k = 0; k < kComponents; ++k) {
-        const int64_t offset = (int64_t{clamp32(out[k], -(1 << 13), 1 << 13)} * s.scale + 128) >> 8;
-        const int32_t spread = power(s.scale, clamp32(out[kComponents + k], -512, 256), 4, 1 << 23);
-        part[k].set(s.centre + offset, spread);
-        const int32_t fall = best - out[2 * kComponents + k];
-        weight[k] = fall > 11 * 64 ? 1 : static_cast<uint32_t>(power(4096, -fall, 1, 4096));
-        total += weight[k];
-        centres += static_cast<int64_t>(weight[k]) * offset;
-        scales += static_cast<int64_t>(weight[k]) * spread;
-      }
-      centre = s.centre + centres / static_cast<int64_t>(total);
-      scale = static_cast<int32_t>(scales / static_cast<int64_t>(total));
-    }
-    uint64_t below(const mixer::Tables& t, int32_t b) const {
-      uint64_t sum = 0;
-      for (int k = 0; k < kComponents; ++k) sum += uint64_t{weight[k]} * part[k].below(t, b);
-      return sum;
-    }
-    uint64_t all() const { return total << 24; }
-    uint64_t floor() const { return total; }  // 2^-24
-  };
 
   const mixer::Tables& t_;
   bool avx2_;

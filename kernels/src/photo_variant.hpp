@@ -3,6 +3,7 @@
 #include "decisions.hpp"
 #include "logistic.hpp"
 #include "layers_run.hpp"
+#include "mixture.hpp"
 #include "squares.hpp"
 #include "photo_strip.hpp"
 

@@ -10,7 +10,7 @@ namespace lmc::video {
 const Variant& variant_scalar();
 #if defined(__x86_64__)
 const Variant& variant_avx2();
-const Variant& variant_avx512();
+const Variant& variant_avx512vnni();
 #endif
 
 namespace {
@@ -19,7 +19,7 @@ std::vector<const Variant*> variants() {
   std::vector<const Variant*> all{&variant_scalar()};
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx2")) all.push_back(&variant_avx2());
-  if (has_avx512()) all.push_back(&variant_avx512());
+  if (has_avx512vnni()) all.push_back(&variant_avx512vnni());
 #endif
   return all;
 }
@@ -52,7 +52,7 @@ size_t segment_bytes(const Shape& shape) {
     const size_t width = static_cast<size_t>(shape.plane[c].width) + 40, height = static_cast<size_t>(shape.plane[c].height) + 40;
     const size_t rows = height + 32 * static_cast<size_t>(shape.strips);
     // Earlier frames, errors, what other planes see; planes of the strips; their borders.
-    sum += width * height * (kReferences * 2 + 8 + 16) + width * rows * 16 * 4;
+    sum += width * height * (kReferences * 2 + 8 + 16) + width * rows * 17 * 4;
     // The moments of each row in the sets, features; what each strip learns.
     sum += rows * 90000 + static_cast<size_t>(shape.strips) * (size_t{10} << 20);
   }

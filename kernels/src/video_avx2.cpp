@@ -1,4 +1,4 @@
-// The AVX2 variant: the same code for wider vectors.
+// The AVX2 variant: the same code for wider vectors, and products of bytes.
 #if defined(__x86_64__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wuninitialized"  // gcc 12's own avx512fintrin.h
@@ -31,13 +31,15 @@
 namespace lmc::video {
 namespace {
 
+#include "layers_avx2.hpp"
+
 #include "wide_avx2.hpp"
 #include "video_variant.hpp"
 
 }  // namespace
 
 const Variant& variant_avx2() {
-  static const Variant table{"avx2", encode, decode};
+  static const Variant table{"avx2", encode, decode, record};
   return table;
 }
 

@@ -23,13 +23,15 @@
 namespace lmc::video {
 namespace {
 
+#include "layers_scalar.hpp"
+
 #include "wide_scalar.hpp"
 #include "video_variant.hpp"
 
 }  // namespace
 
 const Variant& variant_scalar() {
-  static const Variant table{"scalar", encode, decode};
+  static const Variant table{"scalar", encode, decode, record};
   return table;
 }
 

@@ -42,7 +42,12 @@ constexpr Offset kWindow[] = {{0, 0},  {1, 0},   {0, 1},  {-1, 0},  {0, -1}, {1,
 constexpr Offset kCoded[] = {{0, 0}, {1, 0}, {0, 1}};  // a plane's samples around the same place
 constexpr int kCodedFeatures = 6;                      // these and their errors, errors first
 
-constexpr int kParts = kSets + 3;        // distributions: of each set, and three of all together
+// What the network sees: errors of this frame, and of kWindow in the last two frames and in the last one's errors.
+constexpr Offset kErrorsNear[] = {{-1, 0}, {0, -1}, {-1, -1}, {1, -1}, {-2, 0}, {0, -2}, {-2, -1}, {2, -1}, {-1, -2}, {1, -2}};
+constexpr int kSeen[] = {21, 9}, kErrorsSeen = 9;
+
+constexpr int kPlain = kSets + 3;        // distributions: of each set, and three of all together;
+constexpr int kParts = kPlain + 1;       // and the network's
 constexpr int kMaps = 9, kLast = 2;
 constexpr int kMixed = 32;               // inputs of the mixer: mixture, distributions, maps, a constant
 constexpr int kSelections = 6;
@@ -51,7 +56,7 @@ constexpr int kMapSize[kMaps] = {kLevels, 49, 81, 64, kLevels * 8, 512, 125, 256
 constexpr int kLastSize[kLast] = {kLevels, 81};
 constexpr int kSelectionSize[kSelections] = {kNodes, 3 * kLevels, 49, 81, 4 * kLevels, 1};
 constexpr int32_t kFirstWeights[kMixed] = {20000, 3000, 3000, 3000, 3000, 3000, 3000, 3000, 3000,
-                                           3000,  3000, 3000, 3000, 3000, 3000, 3000, 3000, 3000};
+                                           3000,  3000, 3000, 3000, 3000, 3000, 3000, 3000, 3000, 3000};
 constexpr uint32_t kFlagLimit = 1000;
 
 using SampleMixer = mixer::Mixer<kSelections, kMixed, 22, 10>;
@@ -88,6 +93,7 @@ struct Site {
   int x, y;
   int32_t base;                      // what the features are relative to
   const uint16_t* like[kReferences];
+  const int32_t* told;               // the last frame's errors there, if there is one
   int64_t by_set[kSets];             // predictions, 1/64
   int32_t error_of[kSets];           // mean errors of the sets near by, 1/64
   int64_t centre;                    // the prediction that joins them, 1/64
@@ -102,14 +108,17 @@ struct Site {
 class Channel {
  public:
   // top: the strip's first row in the plane.
-  Channel(const Shape& shape, int plane, int top, int height)
+  // networks: none, or one for each number of planes that a channel sees.
+  Channel(const Shape& shape, int plane, int top, int height, const Network* networks)
       : t_(mixer::tables()), avx2_(use_avx2()), effort_(kEffortOf[shape.effort]), shape_(shape.plane[plane]), c_(plane),
-        top_(top), height_(height), width_(shape_.width), most_((1 << shape.depth) - 1), stride_(Squares::padded(height)),
+        depth_(shape.depth), top_(top), height_(height), width_(shape_.width), most_((1 << shape.depth) - 1), stride_(Squares::padded(height)),
         value_(height, width_, 1 << (shape.depth - 1)), error_(height, width_, 0), size_(height, width_, 128),
         learned_(t_), sites_(static_cast<size_t>(height)) {
     // The first plane, and the one before this: luma and, for the second plane of chroma, the first one.
     if (plane > 0) coded_.push_back(coded_plane());
     if (plane == 2 && shape.plane[1].width == width_ && shape.plane[1].height == shape_.height) coded_.push_back(coded_plane());
+    if (networks != nullptr) network_ = networks + coded_.size();
+    parts_ = network_ != nullptr ? kParts : kPlain;
     for (int k = 0; k < kSets; ++k) {
       size_of_.emplace_back(height, width_, 128);
       const Set& s = effort_.set[k];
@@ -126,10 +135,13 @@ class Channel {
       n_ = n;
       squares_.emplace_back(height, in_set_[k], s.along, s.down, s.every);
     }
-    for (int k = 0; k < kParts; ++k) luck_.emplace_back(height, width_, 0);
+    for (int k = 0; k < parts_; ++k) luck_.emplace_back(height, width_, 0);
     features_ = Buffer<int32_t>(static_cast<size_t>(n_) * stride_);
     units_ = Buffer<int32_t>(static_cast<size_t>(n_ + 1) * stride_);
     predictions_ = Buffer<int64_t>(kSets * stride_);
+    const auto rows = static_cast<size_t>(height + 16);
+    inputs_ = Buffer<uint8_t>(rows * kInputs);
+    outputs_ = Buffer<int32_t>(rows * layers::kUnit);
   }
 
   const PlaneShape& shape() const { return shape_; }
@@ -157,7 +169,20 @@ class Channel {
       squares_[static_cast<size_t>(k)].weigh(t, y0, y1);
       squares_[static_cast<size_t>(k)].predict(y0, y1, chosen(rows, features_, k), predictions_.data() + static_cast<size_t>(k) * stride_);
     }
-    for (int y = y0; y <= y1; ++y) look(sites_[static_cast<size_t>(y - y0)]);
+    for (int y = y0; y <= y1; ++y) look(sites_[static_cast<size_t>(y - y0)], inputs_.data() + static_cast<size_t>(y - y0) * kInputs);
+    if (network_ != nullptr) run(*network_, inputs_.data(), y1 - y0 + 1, outputs_.data());
+  }
+  // Whether a sample takes more than the flag.
+  bool asked(int i, int32_t value) const {
+    const Site& s = sites_[static_cast<size_t>(i)];
+    return s.flag < 0 || value != s.like[0][0];
+  }
+  // What a training is to see of a sample.
+  Row row(int i, int32_t value, int32_t cost) const {
+    const Site& s = sites_[static_cast<size_t>(i)];
+    Row row{{}, static_cast<int32_t>(s.centre), s.scale, value, cost};
+    std::memcpy(row.inputs, inputs_.data() + static_cast<size_t>(i) * kInputs, kInputs);
+    return row;
   }
 
   template <class Coder>
@@ -173,7 +198,7 @@ class Channel {
         return s.like[0][0];
       }
     }
-    return decide(coder, sites_[static_cast<size_t>(i)], value);
+    return decide(coder, sites_[static_cast<size_t>(i)], outputs_.data() + static_cast<size_t>(i) * layers::kUnit, value);
   }
 
   // After the sample's value is known.
@@ -187,7 +212,7 @@ class Channel {
     size_.put(x, y, magnitude(error));
     for (int k = 0; k < kSets; ++k)
       size_of_[static_cast<size_t>(k)].put(x, y, magnitude(static_cast<int32_t>(v64 - s.by_set[k])));
-    for (int k = 0; k < kParts; ++k) luck_[static_cast<size_t>(k)].put(x, y, mass_[k]);
+    for (int k = 0; k < parts_; ++k) luck_[static_cast<size_t>(k)].put(x, y, mass_[k]);
     // Samples of quiet places count more: they are divided by the error to be expected there.
     const int32_t scale = (3 * s.scale + magnitude(error) + 32) >> 2;
     const int32_t inverse = (1 << 26) / scale, limit = 2 * scale;
@@ -253,11 +278,12 @@ class Channel {
       }
     }
     s.past = 128;
+    s.told = nullptr;
     if (earlier_.count > 0) {
       const Vector& by = earlier_.field[0]->of(x << shape_.right, row << shape_.down);
       const Bordered<int32_t>& errors = *earlier_.errors[c_];
       const int at_x = clamp32(x + (by.x >> shape_.right), 0, width_ - 1), at_y = clamp32(row + (by.y >> shape_.down), 0, shape_.height - 1);
-      const int32_t* const e = errors.at(at_x, at_y);
+      const int32_t* const e = s.told = errors.at(at_x, at_y);
       const int side = errors.stride();
       for (int i = 0; i < widest.errors; ++i) give(e[kWindow[i].dx + kWindow[i].dy * side] >> 4);
       const auto size = [e, side](int dx, int dy) { return magnitude(e[dx + dy * side]); };
@@ -267,7 +293,7 @@ class Channel {
     }
   }
 
-  void look(Site& s) {
+  void look(Site& s, uint8_t* in) {
     const int x = s.x, y = s.y, stride = value_.stride();
     const int64_t from = int64_t{s.base} * 64, top = int64_t{most_} * 64;
     int64_t sum = 0, weights = 0;
@@ -322,31 +348,75 @@ class Channel {
     s.context[8] = s.level * 16 + clamp32((moved >> 1) + 8, 0, 15);
 
     // Distributions that knew what lies around count more.
-    int32_t log[kParts], best = INT32_MIN;
-    for (int k = 0; k < kParts; ++k) {
+    int32_t log[kParts], best = INT32_MIN, best_plain = INT32_MIN;
+    for (int k = 0; k < parts_; ++k) {
       log[k] = around(luck_[static_cast<size_t>(k)].at(x, y), stride) >> 2;
       best = log[k] > best ? log[k] : best;
+      if (k < kPlain) best_plain = best;
     }
-    for (int k = 0; k < kParts; ++k) {
+    for (int k = 0; k < parts_; ++k) {
       const int32_t fall = best - log[k];
       s.share[k] = fall > 11 * 4096 ? 1 : power(4096, -(fall * 64 / mixer::kLn2), 1, 4096);
     }
+
+    // The network's inputs: 8 stands for the scale, 64 for nothing.
+    uint8_t* const first = in;
+    const auto give = [&in](int32_t value) { *in++ = static_cast<uint8_t>(clamp32(value, -64, 63) + 64); };
+    for (const Offset& o : kNear) give(scaled(int64_t{v[o.dx + o.dy * stride]} * 64 - s.centre));
+    for (const Offset& o : kErrorsNear) give(scaled(e[o.dx + o.dy * stride]));
+    for (int r = 0; r < 2; ++r) {
+      const bool there = r < effort_.references && s.like[r] != nullptr;
+      const int side = there ? earlier_.plane[r][c_]->stride() : 0;
+      for (int i = 0; i < kSeen[r]; ++i) give(there ? scaled(int64_t{s.like[r][kWindow[i].dx + kWindow[i].dy * side]} * 64 - s.centre) : 0);
+    }
+    const int side = earlier_.count > 0 ? earlier_.errors[c_]->stride() : 0;
+    for (int i = 0; i < kErrorsSeen; ++i) give(s.told != nullptr ? scaled(s.told[kWindow[i].dx + kWindow[i].dy * side]) : 0);
+    for (int k = 0; k < kSets; ++k) give(apart(k));
+    const int octaves = octaves8(s.scale);
+    give(octaves - 64);
+    for (int k = 0; k < kSets; ++k) give(octaves8(s.error_of[k] + 16) - octaves);
+    give(octaves8(s.past + 16) - octaves);
+    const int32_t* const size = size_.at(x, y);
+    const int32_t wide = (size[-3] + size[-4] + size[-5] + size[-stride - 2] + size[2 - stride] + size[-2 * stride - 2] +
+                          size[2 - 2 * stride] + size[-3 * stride]) >> 3;
+    give(octaves8(wide + 32) - octaves);
+    for (int k = 0; k < kPlain; ++k) give(63 - ((best_plain - log[k]) >> 9));
+    give(static_cast<int32_t>(s.centre >> depth_) - 32);
+    give(static_cast<int32_t>(s.centre & 63) - 32);
+    for (const Coded& coded : coded_) {
+      const int across = coded.value.stride();
+      const int32_t* const w = coded.value.at(x, y);
+      const int32_t* const seen = coded.error.at(x, y);
+      const int32_t around = (w[-1] + w[-across]) >> 1;
+      for (const Offset& o : kCoded) {
+        give(scaled(seen[o.dx + o.dy * across]));
+        give(scaled(int64_t{w[o.dx + o.dy * across] - around} * 64));
+      }
+    }
+    while (in < first + kInputs) *in++ = 64;
   }
 
   // The value as a walk down a tree of intervals, [low, high): at first quantiles of the mixture, later halves,
   // and at the open ends doubling steps.
   template <class Coder>
-  int32_t decide(Coder& coder, Site& s, int32_t value) {
-    Logistic part[kParts];
+  int32_t decide(Coder& coder, Site& s, const int32_t* out, int32_t value) {
+    Logistic part[kPlain];
     for (int k = 0; k < kSets; ++k) part[k].set(s.by_set[k], (s.error_of[k] * 3 >> 2) + 10);
     const int32_t joined = (s.scale - 32 + s.past) >> 1;
     for (int k = 0; k < 3; ++k) part[kSets + k].set(s.centre, (joined * 3 >> (3 - k)) + 8);
     uint64_t total = 0;
     int64_t centres = 0, scales = 0;
-    for (int k = 0; k < kParts; ++k) {
+    for (int k = 0; k < kPlain; ++k) {
       total += static_cast<uint64_t>(s.share[k]);
       centres += s.share[k] * (part[k].centre - s.centre);
       scales += int64_t{s.share[k]} * part[k].scale;
+    }
+    Mixture net;
+    if (network_ != nullptr) {
+      net.set(s.centre, s.scale, out);
+      total += static_cast<uint64_t>(s.share[kPlain]);
+      centres += s.share[kPlain] * (net.centre - s.centre);
+      scales += int64_t{s.share[kPlain]} * net.scale;
     }
     const int64_t centre = s.centre + centres / static_cast<int64_t>(total);
     const int32_t scale = static_cast<int32_t>(scales / static_cast<int64_t>(total));
@@ -370,8 +440,8 @@ class Channel {
       alignas(64) int16_t x[kMixed] = {};
       uint64_t all_at = 0;
       uint32_t part_at[kParts];
-      for (int k = 0; k < kParts; ++k) {
-        const uint32_t b = part_at[k] = part[k].below(t_, at);
+      for (int k = 0; k < parts_; ++k) {
+        const uint32_t b = part_at[k] = k < kPlain ? part[k].below(t_, at) : static_cast<uint32_t>(net.below(t_, at) / net.total);
         all_at += static_cast<uint64_t>(s.share[k]) * b;
         x[1 + k] = opinion(t_, part_low[k], b, part_high[k]);
       }
@@ -396,15 +466,15 @@ class Channel {
       if (bit) {
         low = at;
         all_low = all_at;
-        for (int k = 0; k < kParts; ++k) part_low[k] = part_at[k];
+        for (int k = 0; k < parts_; ++k) part_low[k] = part_at[k];
       } else {
         high = at;
         all_high = all_at;
-        for (int k = 0; k < kParts; ++k) part_high[k] = part_at[k];
+        for (int k = 0; k < parts_; ++k) part_high[k] = part_at[k];
       }
       if (depth < 5) path = path * 2 + bit;
     }
-    for (int k = 0; k < kParts; ++k)
+    for (int k = 0; k < parts_; ++k)
       mass_[k] = mixer::log24(t_, (part_high[k] > part_low[k] ? part_high[k] - part_low[k] : 0) + 4) - 16 * mixer::kLn2;
     return low;
   }
@@ -413,7 +483,7 @@ class Channel {
   bool avx2_;
   const Effort& effort_;
   PlaneShape shape_;  // of the whole plane
-  int c_, top_, height_, width_;
+  int c_, depth_, top_, height_, width_;
   int32_t most_;
   size_t stride_;
   Plane value_, error_, size_;               // error signed, of the joined prediction, 1/64
@@ -426,18 +496,26 @@ class Channel {
   Buffer<int64_t> predictions_;              // by set, then by row
   Learned learned_;
   std::vector<Site> sites_;
+  const Network* network_ = nullptr;
+  int parts_;                                // distributions
+  Buffer<uint8_t> inputs_;
+  Buffer<int32_t> outputs_;
   int32_t mass_[kParts] = {};
 };
+
+// Whether a coder only keeps what a training is to see (video_variant.hpp).
+template <class Coder>
+constexpr bool recording = false;
 
 // All planes of a strip.
 class Strip {
  public:
-  Strip(const Shape& shape, int number) : shape_(shape) {
+  Strip(const Shape& shape, int number, const Network* networks) : shape_(shape) {
     const int top = first_row(shape, number), bottom = first_row(shape, number + 1);
     for (int c = 0; c < shape.planes; ++c) {
       const PlaneShape& p = shape.plane[c];
       const int first = top >> p.down, last = (bottom + (1 << p.down) - 1) >> p.down;
-      channels_.push_back(std::make_unique<Channel>(shape, c, first, last - first));
+      channels_.push_back(std::make_unique<Channel>(shape, c, first, last - first, networks));
     }
   }
   // A frame's samples in this strip, one plane after another; errors: where they are to be kept. False on damage.
@@ -456,7 +534,12 @@ class Strip {
         channel.prepare(t, y0, y1);
         for (int y = y0; y <= y1; ++y) {
           uint16_t& sample = frame[static_cast<size_t>(top + y) * static_cast<size_t>(width) + static_cast<size_t>(t - kLag * y)];
+          if constexpr (recording<Coder>) coder.cost = 0;
           const int32_t value = channel.code(coder, y - y0, sample);
+          if constexpr (recording<Coder>) {
+            if (channel.asked(y - y0, value) && ++coder.seen % static_cast<size_t>(coder.every) == 0)
+              coder.rows[static_cast<size_t>(c)].push_back(channel.row(y - y0, value, static_cast<int32_t>(coder.cost)));
+          }
           sample = static_cast<uint16_t>(value);
           channel.learn_from(y - y0, value);
         }

@@ -2,13 +2,15 @@
 
 #include "decisions.hpp"
 #include "logistic.hpp"
+#include "layers_run.hpp"
+#include "mixture.hpp"
 #include "squares.hpp"
 #include "video_strip.hpp"
 
 class Clip {
  public:
-  explicit Clip(const Shape& shape) : shape_(shape), references_(kEffortOf[shape.effort].references) {
-    for (int i = 0; i < shape.strips; ++i) strips_.push_back(std::make_unique<Strip>(shape, i));
+  Clip(const Shape& shape, const Network* networks) : shape_(shape), references_(kEffortOf[shape.effort].references) {
+    for (int i = 0; i < shape.strips; ++i) strips_.push_back(std::make_unique<Strip>(shape, i, networks));
     for (int c = 0; c < shape.planes; ++c) errors_.emplace_back(shape.plane[c].width, shape.plane[c].height, 1);
     now_ = errors_;
   }
@@ -88,26 +90,53 @@ class Clip {
   std::vector<Bordered<int32_t>> errors_, now_;     // of the last frame, and of this one
 };
 
-std::vector<std::vector<uint8_t>> encode(const Shape& shape, const uint16_t* samples, int threads, const Progress& progress) {
+std::vector<std::vector<uint8_t>> encode(const Shape& shape, const Network* networks, const uint16_t* samples, int threads, const Progress& progress) {
   std::vector<RangeEncoder> coders(static_cast<size_t>(shape.strips) + 1);
   std::vector<Encoding> strips;
   for (int i = 0; i < shape.strips; ++i) strips.push_back({coders[static_cast<size_t>(i) + 1]});
   Encoding vectors{coders[0]};
-  Clip(shape).code(vectors, strips, const_cast<uint16_t*>(samples), threads, progress);  // written with what they hold
+  Clip(shape, networks).code(vectors, strips, const_cast<uint16_t*>(samples), threads, progress);  // written with what they hold
   std::vector<std::vector<uint8_t>> out;
   for (RangeEncoder& coder : coders) out.push_back(std::move(coder).bytes());
   return out;
 }
 
-bool decode(const Shape& shape, const std::vector<std::pair<const uint8_t*, size_t>>& payloads, uint16_t* samples,
-            int threads, const Progress& progress) {
+bool decode(const Shape& shape, const Network* networks, const std::vector<std::pair<const uint8_t*, size_t>>& payloads,
+            uint16_t* samples, int threads, const Progress& progress) {
   std::vector<RangeDecoder> coders;
   for (const auto& [data, size] : payloads) coders.emplace_back(data, size);
   std::vector<Decoding> strips;
   for (int i = 0; i < shape.strips; ++i) strips.push_back({coders[static_cast<size_t>(i) + 1]});
   Decoding vectors{coders[0]};
-  if (!Clip(shape).code(vectors, strips, samples, threads, progress)) return false;
+  if (!Clip(shape, networks).code(vectors, strips, samples, threads, progress)) return false;
   for (const RangeDecoder& coder : coders)
     if (coder.damaged()) return false;
   return true;
+}
+
+// Instead of a coder: adds up costs, and keeps what is known of samples.
+struct Recording {
+  int every;
+  std::vector<std::vector<Row>> rows{kPlanes};
+  int64_t cost = 0;
+  size_t seen = 0;
+  static constexpr bool kKnown = true;
+  int operator()(int bit, uint32_t p) {
+    const mixer::Tables& t = mixer::tables();
+    cost += mixer::log24(t, 1 << 24) - mixer::log24(t, bit ? p : (1 << 24) - p);
+    return bit;
+  }
+  bool right() const { return true; }
+};
+template <>
+constexpr bool recording<Recording> = true;
+
+std::vector<std::vector<Row>> record(const Shape& shape, const uint16_t* samples, int every) {
+  std::vector<Recording> strips(static_cast<size_t>(shape.strips), Recording{every});
+  Recording vectors{1};
+  Clip(shape, nullptr).code(vectors, strips, const_cast<uint16_t*>(samples), 1, [](size_t) {});
+  std::vector<std::vector<Row>> planes(static_cast<size_t>(shape.planes));
+  for (const Recording& strip : strips)
+    for (size_t c = 0; c < planes.size(); ++c) planes[c].insert(planes[c].end(), strip.rows[c].begin(), strip.rows[c].end());
+  return planes;
 }

@@ -75,20 +75,26 @@ def about(coded: bytes) -> dict[str, Any]:
         if any(frame.method == "network" for frame in member.frames)
     }
     found = [model for model in registry.installed() if model.name in needed]
-    photo = {path for frame in frames for path in _photo_networks(frame)}
+    small = {path for frame in frames for path in _networks(frame)}
     return {
         "methods": sorted(
             {frame.picture or frame.sound or frame.video or frame.method for frame in frames}
         ),
-        "model": "+".join(sorted([model.name for model in found] + [path.stem for path in photo])),
+        "model": "+".join(sorted([model.name for model in found] + [path.stem for path in small])),
         "model_bytes": sum(model.size_bytes for model in found if not model.embedded),
         "embedded_model_bytes": sum(model.size_bytes for model in found if model.embedded)
-        + sum(path.stat().st_size for path in photo),
+        + sum(path.stat().st_size for path in small),
     }
 
 
-def _photo_networks(frame: FrameInfo) -> list[Path]:
-    """The file of the networks that pixels were coded with, if any were."""
+def _networks(frame: FrameInfo) -> list[Path]:
+    """The file of the networks that pixels or samples were coded with, if any were."""
+    if frame.method == "video":
+        from lmc.codecs import video
+        from lmc.models import video as videos
+
+        number = video.Layout.from_params(frame.params).network
+        return [videos.path(number)] if number != videos.NONE else []
     if frame.method != "image":
         return []
     from lmc.codecs import image

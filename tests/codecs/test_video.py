@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from lmc.codecs.base import Frame, Settings
 from lmc.codecs.clips import Geometry
 from lmc.errors import Corrupt
 from lmc.info import inspect
+from lmc.models import video as networks
 
 Array = NDArray[Any]
 
@@ -88,13 +91,25 @@ def test_colour_spaces_come_back(space: str) -> None:
     assert layout_of(data, lmc.compress(data, 1)).geometry == geometry
 
 
+def test_the_networks_are_those_of_the_format() -> None:
+    text = (Path(__file__).parents[2] / "FORMAT.md").read_text()
+    digest = hashlib.sha256(networks.path(networks.NORMAL).read_bytes()).hexdigest()
+    assert f"| {networks.NORMAL} | `{digest}` |" in text
+    assert networks.networks(networks.NONE) is None
+    assert networks.networks(networks.NORMAL) is networks.networks(networks.NORMAL)
+    with pytest.raises(KeyError):
+        networks.networks(15)
+
+
 @pytest.mark.parametrize("level", [1, 6, 9])
 @pytest.mark.parametrize("words", ["", "It A1:1", "Ib C420mpeg2 XCOLORRANGE=LIMITED XYSCSS=X"])
 def test_levels_and_flags_come_back(level: int, words: str) -> None:
     samples, geometry = small()
     data = make_y4m(samples, geometry, words)
     packed = lmc.compress(data, level)
-    assert layout_of(data, packed).effort == video.EFFORTS[level]
+    layout = layout_of(data, packed)
+    assert layout.effort == video.EFFORTS[level]
+    assert layout.network == video.NETWORKS[layout.effort]
     assert len(packed) < 0.75 * len(data)
 
 
@@ -290,7 +305,7 @@ def test_any_parameters_are_taken_or_corrupt(params: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("at", "to"),
-    [(0, 0), (0, 3), (1, 3), (2, 40), (3, 2), (4, 0), (4, 17), (5, 4), (6, 3), (7, 48)],
+    [(0, 0), (0, 3), (1, 3), (1, 33), (2, 40), (3, 2), (4, 0), (4, 17), (5, 4), (6, 3), (7, 48)],
 )
 def test_parameters_out_of_range_are_corrupt(at: int, to: int) -> None:
     data, frame = made()
@@ -301,11 +316,11 @@ def test_parameters_out_of_range_are_corrupt(at: int, to: int) -> None:
 
 
 def test_a_claim_of_many_samples_takes_no_memory() -> None:
-    layout = video.Layout(1, 0, 1, 1, 1 << 8, Geometry(1 << 10, 1 << 10, (), 8))
+    layout = video.Layout(1, 0, 0, 1, 1, 1 << 8, Geometry(1 << 10, 1 << 10, (), 8))
     assert video.needs(layout.to_params(), 1 << 28) > 1 << 30
     with pytest.raises(Corrupt):
         decode(b"", layout.to_params(), b"\0\0\0\0")
-    much = video.Layout(1, 0, 1, 1, 1 << 8, Geometry(1 << 11, 1 << 11, (), 8))
+    much = video.Layout(1, 0, 0, 1, 1, 1 << 8, Geometry(1 << 11, 1 << 11, (), 8))
     with pytest.raises(Corrupt):
         video.needs(much.to_params(), 1 << 28)
 

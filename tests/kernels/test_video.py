@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lmc.kernels import _native, reference_video
+from lmc.kernels import _native, reference_photo, reference_video
 from lmc.kernels.reference_video import Shape
+from lmc.models import video
+from lmc.models.layers import layers
 
 Frames = list[list[NDArray[np.uint16]]]
 
@@ -63,6 +65,12 @@ def code(bits: list[tuple[int, int]]) -> bytes:
     return _native.encode_bits(bit.astype(np.uint8), p.astype(np.uint32))
 
 
+def reference_networks() -> list[list[reference_photo.Layer]]:
+    with np.load(video.path(video.NORMAL)) as file:
+        return [list(layers(file, f"{place}.")) for place in video.PLACES]
+
+
+NETWORKS = video.networks(video.NORMAL)
 C420, C422, GREY = ((1, 1), (1, 1)), ((1, 0), (1, 0)), ()
 
 
@@ -82,9 +90,10 @@ def test_the_model_is_the_reference(
     make: object, count: int, planes: list[Shape], depth: int, effort: int, strips: int
 ) -> None:
     frames: Frames = make(count, planes, depth)  # type: ignore[operator]
-    wanted = reference_video.Clip(frames, planes, depth, effort, strips)
-    coded = _native.video_encode(flat(frames), count, planes, depth, effort, strips)
-    assert coded == [code(wanted.vectors), *map(code, wanted.strips)]
+    for networks, given in ((None, None), (reference_networks(), NETWORKS)):
+        wanted = reference_video.Clip(frames, planes, depth, effort, strips, networks)
+        coded = _native.video_encode(flat(frames), count, planes, depth, effort, strips, given)
+        assert coded == [code(wanted.vectors), *map(code, wanted.strips)]
 
 
 @pytest.mark.parametrize("effort", range(3))
@@ -93,16 +102,13 @@ def test_the_model_is_the_reference(
 def test_variants_agree(make: object, depth: int, effort: int) -> None:
     planes = planes_of(23, 18, *C420)
     samples = flat(make(3, planes, depth))  # type: ignore[operator]
-    coded = _native.video_encode(samples, 3, planes, depth, effort, 2, variant="scalar")
+    way = planes, depth, effort, 2, NETWORKS if effort > 0 else None
+    coded = _native.video_encode(samples, 3, *way, variant="scalar")
     for variant in _native.video_variants():
         for threads in (1, 2):
-            again = _native.video_encode(
-                samples, 3, planes, depth, effort, 2, threads, variant=variant
-            )
+            again = _native.video_encode(samples, 3, *way, threads, variant=variant)
             assert again == coded, variant
-            back = _native.video_decode(
-                coded, 3, planes, depth, effort, 2, threads, variant=variant
-            )
+            back = _native.video_decode(coded, 3, *way, threads, variant=variant)
             np.testing.assert_array_equal(back, samples)
 
 
@@ -124,9 +130,9 @@ def test_all_shapes_and_depths_come_back(depth: int) -> None:
         for make in (clip, hard):
             samples = flat(make(2, planes, depth))
             strips = 1 + (i + depth) % _native.video_most_strips(planes)
-            effort = (i + depth) % 3
-            coded = _native.video_encode(samples, 2, planes, depth, effort, strips)
-            back = _native.video_decode(coded, 2, planes, depth, effort, strips)
+            way = planes, depth, (i + depth) % 3, strips, NETWORKS if i % 2 else None
+            coded = _native.video_encode(samples, 2, *way)
+            back = _native.video_decode(coded, 2, *way)
             np.testing.assert_array_equal(back, samples)
 
 
@@ -153,10 +159,10 @@ def test_motion_is_found() -> None:
 def test_damage_is_told() -> None:
     planes = planes_of(24, 24, *C420)
     samples = flat(clip(3, planes, 8))
-    coded = _native.video_encode(samples, 3, planes, 8, 1, 2)
+    coded = _native.video_encode(samples, 3, planes, 8, 1, 2, NETWORKS)
 
     def decode(parts: list[bytes]) -> NDArray[np.uint16]:
-        return _native.video_decode(parts, 3, planes, 8, 1, 2)
+        return _native.video_decode(parts, 3, planes, 8, 1, 2, NETWORKS)
 
     with pytest.raises(_native.Damaged):
         decode([coded[0], coded[1][: len(coded[1]) // 2], coded[2]])
@@ -220,16 +226,26 @@ def test_arm_writes_the_same_bytes(tmp_path: Path) -> None:
     source = here.parents[1] / "kernels" / "src"
     flags = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-static"]
     flags.append("-pthread")
-    names = ("video.cpp", "video_scalar.cpp", "quantiles.cpp", "threads.cpp")
+    names = ("video.cpp", "video_scalar.cpp", "quantiles.cpp", "threads.cpp", "layers.cpp")
     files = [here / "arm" / "video.cpp", *(source / name for name in names)]
     program = tmp_path / "video"
     command = [compiler, *flags, "-I", str(source), *map(str, files), "-o", str(program)]
     subprocess.run(command, check=True)
-    for planes, depth, effort in ((planes_of(20, 13, *C420), 8, 1), (planes_of(12, 9), 16, 2)):
+    for planes, depth, effort, networks in (
+        (planes_of(20, 13, *C420), 8, 1, reference_networks()),
+        (planes_of(12, 9), 16, 2, []),
+    ):
         samples = flat(clip(3, planes, depth))
         numbers = [3, depth, effort, 2, len(planes), *(n for plane in planes for n in plane)]
-        given = np.array(numbers, np.int32).tobytes() + samples.tobytes()
+        parts = [np.array([*numbers, len(networks)], np.int32).tobytes()]
+        for place in networks:
+            parts.append(np.int32(len(place)).tobytes())
+            for weights, bias, factor, shift in place:
+                parts.append(np.array([*weights.shape, shift], np.int32).tobytes())
+                parts += [weights.tobytes(), bias.tobytes(), factor.tobytes()]
+        given = b"".join([*parts, samples.tobytes()])
         run = subprocess.run([emulator, str(program)], input=given, check=True, capture_output=True)
-        coded = _native.video_encode(samples, 3, planes, depth, effort, 2)
+        with_networks = NETWORKS if networks else None
+        coded = _native.video_encode(samples, 3, planes, depth, effort, 2, with_networks)
         wanted = b"".join(len(part).to_bytes(4, "little") + part for part in coded)
         assert run.stdout == wanted

@@ -1,4 +1,4 @@
-// The AVX-512 variant.
+// The AVX-512 variant with the VNNI dot products.
 #if defined(__x86_64__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wuninitialized"  // gcc 12's own avx512fintrin.h
@@ -27,17 +27,19 @@
 #include "video_planes.hpp"
 
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,bmi,bmi2,prefer-vector-width=512")
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,bmi,bmi2,prefer-vector-width=512")
 namespace lmc::video {
 namespace {
+
+#include "layers_avx512vnni.hpp"
 
 #include "wide_avx512.hpp"
 #include "video_variant.hpp"
 
 }  // namespace
 
-const Variant& variant_avx512() {
-  static const Variant table{"avx512", encode, decode};
+const Variant& variant_avx512vnni() {
+  static const Variant table{"avx512vnni", encode, decode, record};
   return table;
 }
 
