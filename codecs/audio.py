@@ -31,7 +31,7 @@ WEIGHTED, SWAPPED, LEVELS = 1, 8, 16  # flags of the way; bits 1 and 2 are the f
 DEPTH = 24  # bits that the model takes; of what has more, the rest is coded apart
 MOST_RATE = 1 << 21
 EFFORTS = {1: 0, 2: 0, 3: 0, 4: 1, 5: 1, 6: 1, 7: 2, 8: 2, 9: 2}
-NETWORKS = (sound.NONE, sound.NORMAL, sound.NORMAL)  # of the efforts
+NETWORKS = (sound.NONE, sound.NORMAL, sound.BEST)  # of the efforts
 
 # Segments are worked on side by side, and each learns anew: two cost about 0.2 %. Their number is a
 # power of two, so that it fits the cores.

@@ -76,7 +76,7 @@ EFFORTS = (
 DISTINCT = 3  # sets whose predictions are distributions of their own
 RIDGE = 500
 JOIN_FADE = 6
-REPEAT_TAPS, NEAREST = 5, 25
+REPEAT_TAPS, TAPS_AROUND, NEAREST = 5, 17, 25
 LAST_FILTER = (32, 100)
 LEVEL_FILTERS = ((256, 100), (16, 200))
 SPEEDS = (2, 4, 7, 5, 5, 5, 5)  # of the mean errors: of the centre, the cascade, the sets
@@ -86,7 +86,7 @@ LAST = (LEVELS, 81)
 FIRST_WEIGHTS = [23000] + [3300] * 14 + [0]
 FIRST_WEIGHTS_NETWORK = [12000] + [3300] * 14 + [16000]
 PARTS = 5 + DISTINCT  # distributions beside the network's
-INPUTS = 160
+INPUTS = 256
 MOST_SETS, MOST_FILTERS = 6, 4
 
 # --- numbers --------------------------------------------------------------------------------
@@ -190,9 +190,9 @@ class Repetition:
         self.sums = dict.fromkeys(range(NEAREST, longest + 1), 0)
         self.distance, self.seen = NEAREST, 0
 
-    def taps(self) -> list[int]:
-        first = -self.distance - REPEAT_TAPS // 2
-        return [self.residuals[first + k] for k in range(REPEAT_TAPS)]
+    def taps(self, count: int) -> list[int]:
+        first = -self.distance - count // 2
+        return [self.residuals[first + k] for k in range(count)]
 
     def put(self, residual: int, unit: int) -> None:
         for d in self.sums:
@@ -289,7 +289,9 @@ class Channel:
         self.errors = [0, 0]  # the newest first
         self.scale, self.mean_level = 1, 6400
         self.logs = [0] * (PARTS + (network is not None))
-        self.history, self.loud = [0] * 32, [0] * 368  # errors, the newest first
+        self.history, self.loud = [0] * 64, [0] * 368  # errors, the newest first
+        self.missed = [[0] * (DISTINCT + 1)] * 4  # of the sets and the cascade
+        self.done = 0
         self.size = 1 << 15
         first = FIRST_WEIGHTS if network is None else FIRST_WEIGHTS_NETWORK
         self.mixer = Mixer(5, first, (22, 10))
@@ -314,7 +316,7 @@ class Channel:
         by_filter = [f.predict() for f in self.filters]
         joined = [cut(p - by_set[0], 1 << 30) for p in by_set[1:]]
         joined += [cut(q, 1 << 30) for q in by_filter]
-        joined += self.repetition.taps()
+        joined += self.repetition.taps(REPEAT_TAPS)
         cascade = bounded(by_set[0] + sum(by_filter), bottom, top)
         late = self.last_filter.predict()
         centre = bounded(by_set[0] + (self.join.predict(joined) >> 20) + late, bottom, top)
@@ -352,6 +354,8 @@ class Channel:
         self.errors = [error, self.errors[0]]
         self.history = [error, *self.history[:-1]]
         self.loud = [octaves8(abs(error) + 16), *self.loud[:-1]]
+        self.missed = [[*misses[4:], misses[3]], *self.missed[:-1]]
+        self.done += 1
         self.size += 8 * abs(v64) - self.size >> 8
 
         expected = 1 << max(5, self.depth - 5)
@@ -410,7 +414,7 @@ class Channel:
             return [*values, *[0] * (count - len(values))]
 
         loud = self.loud
-        out = [scaled(e, scale) for e in self.history]
+        out = [scaled(e, scale) for e in self.history[:32]]
         out += [loud[k] - octave for k in range(16)]
         out += [(sum(loud[16 + 4 * k : 20 + 4 * k]) >> 2) - octave for k in range(24)]
         out += [(sum(loud[112 + 16 * k : 128 + 16 * k]) >> 4) - octave for k in range(16)]
@@ -428,7 +432,16 @@ class Channel:
         size = (self.size >> 3) + 64
         out += [scaled(64 * self.past[-1 - k], size) for k in range(24)]
         out += [scaled(middle, size), rel(size)]
-        out += [rel(64 * self.high - middle) >> 1, rel(middle - 64 * self.low) >> 1]
+        out += [rel(64 * self.high - middle) >> 1, rel(middle - 64 * self.low) >> 1, 0]
+        out += [scaled(e, scale) for e in self.history[32:]]
+        out += [scaled(e, scale) for missed in self.missed for e in missed]
+        out += [scaled(64 * self.past[-1 - k], size) for k in range(24, 32)]
+        out += [scaled(v, scale) for v in self.repetition.taps(TAPS_AROUND)]
+        out += [octaves8(self.done + 1) - 64]
+        if partner is not None:
+            there = octaves8(partner.scale + 16)
+            out += [scaled(e, partner.scale + 1) for e in partner.history[:16]]
+            out += [v - there for v in partner.loud[:6]]
         return [bounded(v, -64, 63) + 64 for v in filled(out, INPUTS)]
 
     def decide(

@@ -1,7 +1,7 @@
-"""The network of the sound model that comes with lmc: models/data/sound-N.npz.
+"""The networks of the sound model that come with lmc: models/data/sound-N.npz.
 
-It is part of the format (FORMAT.md, section 5.9, has its checksum): a released one never changes, a
-better one gets a new number. models/train/sound.py makes it.
+They are part of the format (FORMAT.md, section 5.9, has their checksums): a released one never
+changes, a better one gets a new number. models/train/sound.py makes them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lmc.kernels import _native
 from lmc.models.layers import layers
 
-NONE, NORMAL = 0, 1
+NONE, NORMAL, BEST = 0, 1, 2
 """Numbers of networks, on the wire."""
 
 

@@ -16,7 +16,7 @@ constexpr int kEfforts = 3;
 constexpr int kFades = 4;        // how much longer than usual windows may be
 constexpr int kTaps = 64;        // features of a set at most
 constexpr int kBlock = 16;       // samples between two solutions, at most
-constexpr int kInputs = 160;     // of the network
+constexpr int kInputs = 256;     // of a network
 constexpr int kComponents = 4;   // logistics in the network's mixture
 
 // What a segment is, and how it is coded.

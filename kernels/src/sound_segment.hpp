@@ -28,7 +28,7 @@ constexpr Effort kEffortOf[kEfforts] = {
      {{2048, 260}, {256, 260}, {32, 600}, {16, 600}}, 512},
 };
 constexpr int32_t kRidge = 500;
-constexpr int kJoinFade = 6, kRepeatTaps = 5, kNearest = 25;  // nearest distance of a repetition
+constexpr int kJoinFade = 6, kRepeatTaps = 5, kTapsAround = 17, kNearest = 25;  // nearest distance of a repetition
 constexpr Cascade kLastFilter{32, 100}, kLevelFilters[2] = {{256, 100}, {16, 200}};
 constexpr int kSpeed[4] = {2, 4, 7, 5};  // of the mean errors: fast, medium, slow; of others
 
@@ -128,8 +128,9 @@ class Past {
 class Repetition {
  public:
   explicit Repetition(int longest) : longest_(longest), residuals_(kRing), units_(2 * kRing) {}
-  void taps(int32_t* to) const {
-    for (int k = 0; k < kRepeatTaps; ++k) to[k] = residuals_[(at_ - static_cast<size_t>(distance_ + kRepeatTaps / 2 - k)) & (kRing - 1)];
+  // What lies around that distance, `count` residuals.
+  void taps(int32_t* to, int count) const {
+    for (int k = 0; k < count; ++k) to[k] = residuals_[(at_ - static_cast<size_t>(distance_ + count / 2 - k)) & (kRing - 1)];
   }
   void put(int32_t residual, int32_t unit) {
     // Twice, so that the units of the last kRing samples always lie side by side.
@@ -200,7 +201,7 @@ class Channel {
       joined(by_filter_[k]);
       sum += by_filter_[k];
     }
-    repetition_.taps(joined_ + n);
+    repetition_.taps(joined_ + n, kRepeatTaps);
     n += kRepeatTaps;
     sum = clamp64(sum, bottom, top);
     const int64_t middle = by_set_[0] + (join_[0].predict(joined_) >> 20);
@@ -237,6 +238,9 @@ class Channel {
     }
     mean_level_ += (loud - mean_level_) >> 8;
     before_.put(error, loud >> 6);
+    for (int k = 0; k < kSets; ++k) missed_[k].put(static_cast<int32_t>(v64 - by_set_[k]));
+    missed_[kSets].put(static_cast<int32_t>(v64 - sum));
+    ++done_;
     size_ += (8 * magnitude(v64) - size_) >> 8;
     errors_[1] = errors_[0];
     errors_[0] = error;
@@ -330,6 +334,21 @@ class Channel {
     give(relative(size));
     give(relative(int64_t{high_} * 64 - centre_) >> 1);
     give(relative(centre_ - int64_t{low_} * 64) >> 1);
+    give(0);
+    for (int k = 32; k < 64; ++k) give(scaled(error[-k]));
+    for (int k = 0; k < 4; ++k)
+      for (const Past& missed : missed_) give(scaled(missed.newest()[-k]));
+    for (int k = 24; k < 32; ++k) give(of_size(int64_t{own[-k]} * 64));
+    int32_t around[kTapsAround];
+    repetition_.taps(around, kTapsAround);
+    for (const int32_t tap : around) give(scaled(tap));
+    give(octaves8(done_ + 1) - 64);
+    if (partner_) {
+      const Scaled theirs(partner->scale_ + 1);
+      const int there = octaves8(partner->scale_ + 16);
+      for (int k = 0; k < 16; ++k) give(theirs(partner->before_.newest()[-k]));
+      for (int k = 1; k <= 6; ++k) give(partner->before_.loud(k, 1) - there);
+    }
     while (in < inputs + kInputs) give(0);
     if (rows_ != nullptr) {
       Row row;
@@ -455,6 +474,8 @@ class Channel {
   int64_t joined_centre_ = 0;
   // For the network.
   Errors before_;
+  Past missed_[kSets + 1];  // what the sets and the cascade missed samples by
+  int64_t done_ = 0;        // samples
   Foretold foretold_;
   int64_t size_ = 1 << 15, cascade_ = 0;  // the mean size of samples, 1/512
   int32_t last_by_filter_ = 0;

@@ -5,7 +5,7 @@ Every sample of a sound becomes a row: the inputs that the codec itself computes
 from the codec's prediction. A network sees the inputs, 7 bits each, and gives a mixture of
 discretised logistics (Salimans et al., "PixelCNN++", 2017), relative to the prediction and in units
 of the error that the codec expects. The archive has FLAC and WAV files in folders; each folder
-counts the same.
+counts the same, or as a weight says.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from lmc.codecs import sounds
 from lmc.kernels import _native
 from lmc.models.train.layers import COMPONENTS, Layers, exported
 
-INPUTS = 160
-SIZES = {"normal": (96, 64), "large": (320, 128, 64)}
+INPUTS = 256
+SIZES = {"normal": (96, 64), "large": (192, 64)}
 HELD_OUT = 6  # every so manieth file of a folder
 LONGEST = 1 << 24  # samples of a file that is read
 
@@ -53,9 +53,9 @@ def files(archive: Path) -> Iterator[tuple[str, int, bytes]]:
                 counts[folder] += 1
 
 
-def rows_of(task: tuple[str, int, bytes, int, int]) -> tuple[str, int, Rows] | None:
+def rows_of(task: tuple[str, int, bytes, int, int, int]) -> tuple[str, int, Rows] | None:
     """The rows of a file's first samples; None for a file that is no sound, or silent."""
-    folder, number, data, effort, most = task
+    folder, number, data, effort, most, thin = task
     sound = sounds.take_apart(data, LONGEST)
     if sound is None or sound.kind != "integer":
         return None
@@ -67,12 +67,14 @@ def rows_of(task: tuple[str, int, bytes, int, int]) -> tuple[str, int, Rows] | N
     if any(low == high for low, high in ranges):
         return None
     inputs, numbers = _native.sound_rows(samples, ranges, effort, 0, True)
-    return folder, number, (inputs, numbers.astype(np.float32))
+    return folder, number, (inputs[::thin], numbers[::thin].astype(np.float32))
 
 
-def gather(archive: Path, effort: int, most: int, share: int) -> tuple[Rows, dict[str, Rows]]:
-    """Rows to train on, of each folder `share` at most, and held-out rows by folder."""
-    tasks = ((*file, effort, most) for file in files(archive))
+def gather(
+    archive: Path, effort: int, most: int, thin: int, share: int
+) -> tuple[dict[str, Rows], dict[str, Rows]]:
+    """Rows to train on, of each folder `share` at most, and held-out rows; both by folder."""
+    tasks = ((*file, effort, most, thin) for file in files(archive))
     train: dict[str, list[Rows]] = defaultdict(list)
     held: dict[str, list[Rows]] = defaultdict(list)
     with multiprocessing.get_context("fork").Pool(len(os.sched_getaffinity(0))) as pool:
@@ -89,8 +91,18 @@ def gather(archive: Path, effort: int, most: int, share: int) -> tuple[Rows, dic
             inputs, numbers = inputs[chosen], numbers[chosen]
         return inputs, numbers
 
-    balanced = [joined(parts, share) for _, parts in sorted(train.items())]
-    return joined(balanced, 1 << 62), {f: joined(p, 1 << 16) for f, p in sorted(held.items())}
+    def all_joined(folders: dict[str, list[Rows]], most: int) -> dict[str, Rows]:
+        return {folder: joined(parts, most) for folder, parts in sorted(folders.items())}
+
+    return all_joined(train, share), all_joined(held, 1 << 16)
+
+
+def places(sizes: list[int], weights: list[float], batch: int, device: str) -> tuple[Tensor, ...]:
+    """For each row of a batch the first row of its folder, and how many rows that has."""
+    bounds = np.rint(np.cumsum([0, *weights]) / sum(weights) * batch)
+    counts = np.diff(bounds).astype(int)
+    first = np.repeat(np.cumsum([0, *sizes[:-1]]), counts)
+    return torch.from_numpy(first).to(device), torch.from_numpy(np.repeat(sizes, counts)).to(device)
 
 
 # ---- training ------------------------------------------------------------------------------------
@@ -114,15 +126,25 @@ def bits(out: Tensor, offset: Tensor, scale: Tensor) -> Tensor:
 
 
 def train(
-    rows: Rows, held: dict[str, Rows], hidden: tuple[int, ...], steps: int, batch: int, rate: float
+    rows: dict[str, Rows],
+    held: dict[str, Rows],
+    weights: dict[str, float],
+    hidden: tuple[int, ...],
+    steps: int,
+    batch: int,
+    rate: float,
+    decay: float,
 ) -> tuple[Layers, list[dict[str, float]]]:
     """A trained network and its held-out bits a sample, now and then."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    inputs, numbers = (torch.from_numpy(a).to(device) for a in rows)
+    whole = (np.concatenate(parts) for parts in zip(*rows.values(), strict=True))
+    inputs, numbers = (torch.from_numpy(a).to(device) for a in whole)
+    sizes = [len(part[0]) for part in rows.values()]
+    first, size = places(sizes, [weights.get(f, 1.0) for f in rows], batch, device)
     tests = {f: [torch.from_numpy(a).to(device) for a in r] for f, r in held.items()}
     torch.manual_seed(1)
     net = Layers(INPUTS, hidden).to(device)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=decay)
     log: list[dict[str, float]] = []
 
     def test() -> dict[str, float]:
@@ -135,7 +157,7 @@ def train(
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1, (step + 1) / 300) * (1 - step / steps)
-        at = torch.randint(len(inputs), (batch,), device=device)
+        at = first + (torch.rand(batch, device=device, dtype=torch.float64) * size).long()
         value = bits(net(inputs[at].float()), *numbers[at].unbind(1)).mean()
         optimizer.zero_grad(set_to_none=True)
         value.backward()
@@ -159,15 +181,27 @@ def main() -> None:
     parser.add_argument("--effort", type=int, default=1, help="whose least squares it will join")
     parser.add_argument("--size", default="normal", choices=SIZES)
     parser.add_argument("--most", type=int, default=300_000, help="samples of a file")
+    parser.add_argument("--thin", type=int, default=1, help="every so manieth sample is a row")
     parser.add_argument("--share", type=int, default=400_000, help="samples of a folder")
+    parser.add_argument(
+        "--weight", nargs="*", default=[], metavar="FOLDER=W", help="how much a folder counts"
+    )
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--batch", type=int, default=4096)
     parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--decay", type=float, default=1e-2, help="of the weights")
     args = parser.parse_args()
+    weights = {name: float(value) for name, _, value in (w.partition("=") for w in args.weight)}
     began = time.time()
-    rows, held = gather(args.archive, args.effort, args.most, args.share)
-    print(len(rows[0]), "rows", f"{time.time() - began:.0f} s", flush=True)
-    net, log = train(rows, held, SIZES[args.size], args.steps, args.batch, args.rate)
+    rows, held = gather(args.archive, args.effort, args.most, args.thin, args.share)
+    print(
+        sum(len(part[0]) for part in rows.values()),
+        "rows",
+        f"{time.time() - began:.0f} s",
+        flush=True,
+    )
+    hidden = SIZES[args.size]
+    net, log = train(rows, held, weights, hidden, args.steps, args.batch, args.rate, args.decay)
     arrays: Any = exported(net)
     np.savez_compressed(args.out, **arrays)
     args.out.with_suffix(".json").write_text(json.dumps(log))

@@ -33,7 +33,7 @@ def test_from_sounds_to_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             entry.size = len(out.getvalue())
             tar.addfile(entry, io.BytesIO(out.getvalue()))
     made = tmp_path / "sound.npz"
-    options = "--steps 40 --batch 512 --most 2000"
+    options = "--steps 40 --batch 512 --most 2000 --thin 2 --weight tones=2"
     arguments = ["sound", str(tmp_path / "sounds.tar"), str(made), *options.split()]
     monkeypatch.setattr(sys, "argv", arguments)
     training.main()
