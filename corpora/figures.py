@@ -5,7 +5,8 @@
     python corpora/figures.py pictures FOLDER…        image files taken apart and rebuilt: recipes
     python corpora/figures.py start FILE              seconds of the tool for 1 KB
     python corpora/figures.py audio [--level L] FOLDER…   WAV and FLAC files beside flac, wavpack
-                                                      (--protocol lmcompress: 8-bit chunks)
+                                                      (--protocol lmcompress: 8-bit chunks;
+                                                      --restore: files that flac writes)
     python corpora/figures.py video [--level L] [WxH:FMT] FILE…  Y4M files, or frames without a
     python corpora/figures.py llama GGUF FILE BYTES   tokens a second and core beside llama.cpp's
                                                       (pip install llama-cpp-python)

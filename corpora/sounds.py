@@ -8,10 +8,15 @@ published with (LMCompress, and "Language Modeling Is Compression", Delétang et
 of 8 bits, the upper ones of 16, in chunks of 2,048 that know nothing of each other. A ratio is the
 bytes of these samples to what each makes of them, headers included; the models that others need are
 not counted by anyone.
+
+`--restore` is a third: each sound as files that the program flac writes, with each of several
+options. Does lmc take the file apart, so that its samples are coded as samples, and does it come
+back byte for byte? The bytes that lmc writes for it are set beside those for the WAV.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -26,6 +31,7 @@ import numpy as np
 
 import lmc
 from lmc.codecs.base import DEFAULT_LEVEL
+from lmc.info import inspect
 
 Facts = dict[str, Any]
 
@@ -114,6 +120,42 @@ def by_chunks(path: Path, level: int, threads: int) -> Facts:
     return facts
 
 
+FLAC_OPTIONS = ("-0", "-2", "-5", "-8", "-8ep", "-5 -b 1152", "-5 --no-padding --no-seektable")
+
+
+def restored(path: Path, level: int, threads: int) -> Facts:
+    """How many of a sound's FLAC files become samples and come back, and what they cost."""
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(scratch) / "sound.wav"
+        if path.suffix.lower() == ".flac":
+            subprocess.run(["flac", "-s", "-d", "-f", "-o", source, path], check=True)
+        else:
+            shutil.copyfile(path, source)
+        plain = len(lmc.compress(source.read_bytes(), level, threads=threads))
+        facts: Facts = {"file": path.name, "bytes, WAV": plain, "files": 0, "restored": 0}
+        for options in FLAC_OPTIONS:
+            target = source.with_suffix(".flac")
+            command = ["flac", "-s", "-f", *options.split(), "-o", str(target), str(source)]
+            subprocess.run(command, check=True)
+            data = target.read_bytes()
+            small = lmc.compress(data, level, threads=threads)
+            (frame,) = inspect(io.BytesIO(small)).members[0].frames
+            same = lmc.decompress(small, threads=threads) == data
+            facts["files"] += 1
+            facts["restored"] += frame.method == "audio" and same
+            facts[f"flac {options}"], facts[f"bytes, {options}"] = len(data), len(small)
+    return facts
+
+
+def all_restored(rows: list[Facts]) -> Facts:
+    """Of all files together."""
+    facts: Facts = {"total": "all", "sounds": len(rows)}
+    numbers = (key for key in rows[0] if key != "file")
+    facts.update({key: sum(row[key] for row in rows) for key in numbers})
+    facts["restored, %"] = round(100 * facts["restored"] / facts["files"], 1)
+    return facts
+
+
 def ratios(what: str, rows: list[Facts]) -> Facts:
     """Of all files together: how many times smaller than the samples of 8 bits."""
     samples = sum(row["samples"] for row in rows)
@@ -153,6 +195,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--level", type=int, default=DEFAULT_LEVEL)
     parser.add_argument("--threads", type=int, default=0, help="of lmc; 0: one for each core")
     parser.add_argument("--protocol", choices=["lmcompress"], help="see above")
+    parser.add_argument("--restore", action="store_true", help="see above")
     found = parser.parse_args(arguments)
     tools = {name: command for name, command in TOOLS.items() if shutil.which(command[0])}
     for name in TOOLS.keys() - tools.keys():
@@ -162,13 +205,17 @@ def main(arguments: list[str]) -> None:
         files = (p for p in folder.rglob("*") if p.suffix.lower() in (".wav", ".flac"))
         here = []
         for path in sorted(files):
-            if found.protocol:
+            if found.restore:
+                here.append(restored(path, found.level, found.threads))
+            elif found.protocol:
                 here.append(by_chunks(path, found.level, found.threads))
             else:
                 here.append(measure(path, found.level, found.threads, tools))
             tell(here[-1])
-        if here:
+        if here and not found.restore:
             tell(ratios(folder.name, here) if found.protocol else total(folder.name, here, tools))
         everything += here
-    if len(found.folders) > 1 and everything and not found.protocol:
+    if found.restore and everything:
+        tell(all_restored(everything))
+    elif len(found.folders) > 1 and everything and not found.protocol:
         tell(total("all", everything, tools))
