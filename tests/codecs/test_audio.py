@@ -142,6 +142,13 @@ def test_values_that_never_occur_cost_nothing() -> None:
     assert layout_of(data, lmc.compress(data, 1)).bits == 12
 
 
+def test_halves_before_more_segments() -> None:
+    one = audio.SEGMENT_SAMPLES
+    sizes = [1, one - 1, one, 2 * one, 4 * one - 1, 4 * one, 1 << 28]
+    assert [audio._segments(n, n) for n in sizes] == [1, 1, 2, 2, 2, 4, 32]
+    assert audio._segments(one, 1) == 1
+
+
 def test_segments_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audio, "SEGMENT_SAMPLES", 1 << 13)
     samples = np.zeros((1, 2 * audio.SEGMENT_SAMPLES + 5), int)
