@@ -10,13 +10,12 @@ bytes of these samples to what each makes of them, headers included; the models 
 not counted by anyone.
 
 `--restore` is a third: each sound as files that the program flac writes, with each of several
-options. Does lmc take the file apart, so that its samples are coded as samples, and does it come
-back byte for byte? The bytes that lmc writes for it are set beside those for the WAV.
+options. Is the file taken apart, so that its samples are coded as samples, and is it the same byte
+for byte when it is put together again from samples and recipe? With the bytes of the recipes.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 import subprocess
@@ -30,8 +29,9 @@ from typing import Any
 import numpy as np
 
 import lmc
+from lmc.codecs import sounds as formats
+from lmc.codecs import text
 from lmc.codecs.base import DEFAULT_LEVEL
-from lmc.info import inspect
 
 Facts = dict[str, Any]
 
@@ -123,27 +123,29 @@ def by_chunks(path: Path, level: int, threads: int) -> Facts:
 FLAC_OPTIONS = ("-0", "-2", "-5", "-8", "-8ep", "-5 -b 1152", "-5 --no-padding --no-seektable")
 
 
-def restored(path: Path, level: int, threads: int) -> Facts:
-    """How many of a sound's FLAC files become samples and come back, and what they cost."""
+def restored(path: Path) -> Facts:
+    """How many of a sound's FLAC files are taken apart and given back, and the recipes' bytes."""
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / "sound.wav"
         if path.suffix.lower() == ".flac":
             subprocess.run(["flac", "-s", "-d", "-f", "-o", source, path], check=True)
         else:
             shutil.copyfile(path, source)
-        plain = len(lmc.compress(source.read_bytes(), level, threads=threads))
-        facts: Facts = {"file": path.name, "bytes, WAV": plain, "files": 0, "restored": 0}
+        facts: Facts = {"file": path.name, "files": 0, "restored": 0}
         for options in FLAC_OPTIONS:
             target = source.with_suffix(".flac")
             command = ["flac", "-s", "-f", *options.split(), "-o", str(target), str(source)]
             subprocess.run(command, check=True)
             data = target.read_bytes()
-            small = lmc.compress(data, level, threads=threads)
-            (frame,) = inspect(io.BytesIO(small)).members[0].frames
-            same = lmc.decompress(small, threads=threads) == data
+            sound = formats.take_apart(data, 1 << 28)
             facts["files"] += 1
-            facts["restored"] += frame.method == "audio" and same
-            facts[f"flac {options}"], facts[f"bytes, {options}"] = len(data), len(small)
+            facts[f"flac {options}"] = len(data)
+            if sound is not None and sound.kind == "integer":
+                again = formats.rebuild(sound.format, sound.recipe, sound.samples)
+                facts["restored"] += again == data
+                facts[f"recipe, {options}"] = len(text.encode_aside(sound.recipe))
+            else:
+                facts[f"recipe, {options}"] = 0
     return facts
 
 
@@ -206,7 +208,7 @@ def main(arguments: list[str]) -> None:
         here = []
         for path in sorted(files):
             if found.restore:
-                here.append(restored(path, found.level, found.threads))
+                here.append(restored(path))
             elif found.protocol:
                 here.append(by_chunks(path, found.level, found.threads))
             else:
