@@ -142,6 +142,20 @@ def norm(x: Ints, source: Ints, gain: Ints, exponent: int, eps: int) -> Activati
     return Activation(got.q, d * C127 >> 31, 5 + got.nb + nx + exponent + s - j)
 
 
+def head_norm(y: Ints, gain: Ints, exponent: int, eps: int) -> Ints:
+    """RMSNorm of a query or key head before it is rotated: Q16 again."""
+    m = max(1, int(np.abs(y).max()))
+    s = max(0, bits(m) - 24)
+    total = int(((y >> s) ** 2).sum())
+    v = max(1, total // len(y) + (eps >> 2 * s))
+    j = (62 - bits(v)) >> 1
+    r = isqrt(v << 2 * j)
+    nx = 31 - bits(m)
+    z = mul31(y << nx, gain)
+    d = min((1 << 61) // r, (1 << 31) - 1)
+    return clamp(shift(clamp(mul31(z, d)), nx + exponent + s - j - 17))
+
+
 @dataclass
 class Matrix:
     """int8 rows with integer scales; `up` is what the loader's bound leaves free."""
@@ -274,7 +288,19 @@ class ReferenceNetwork:
     def __init__(self, tensors: Mapping[str, NDArray[Any]], config: Mapping[str, int]) -> None:
         self.config = dict(config)
         self.tensors = {name: np.asarray(t) for name, t in tensors.items()}
-        self.frequency = [int(f) for f in self.tensors["rotary.frequency"]]
+        self.frequency = [
+            [
+                int(f)
+                for f in self.tensors.get(
+                    f"layers.{i}.rotary.frequency", self.tensors["rotary.frequency"]
+                )
+            ]
+            for i in range(config["layers"])
+        ]
+        self.head_norms = [
+            [self._head_norm(f"layers.{i}.{part}_norm") for part in "qk"]
+            for i in range(config["layers"])
+        ]
         self.blocks = [
             (
                 self._norm(f"layers.{i}.attn_norm"),
@@ -301,6 +327,11 @@ class ReferenceNetwork:
             self._ints(f"{name}.gain"),
             int(self.tensors[f"{name}.exponent"][0]),
         )
+
+    def _head_norm(self, name: str) -> tuple[Ints, int] | None:
+        if f"{name}.gain" not in self.tensors:
+            return None
+        return self._ints(f"{name}.gain"), int(self.tensors[f"{name}.exponent"][0])
 
     def _matrix(self, name: str, norm: str | None = None) -> Matrix:
         tied = f"{name}.weight" not in self.tensors
@@ -351,7 +382,12 @@ class ReferenceNetwork:
         heads, kv_heads = self.config["heads"], self.config["kv_heads"]
         hd = self.config["head_dim"]
         q, k, v = np.split(qkv.reshape(-1, hd), [heads, heads + kv_heads])
-        turned = [rotate(y, position, self.frequency) for y in k]
+        frequency, eps = self.frequency[layer], self.config["eps"]
+        q, k = (
+            part if norm is None else np.stack([head_norm(y, *norm, eps) for y in part])
+            for part, norm in zip((q, k), self.head_norms[layer], strict=True)
+        )
+        turned = [rotate(y, position, frequency) for y in k]
         flat = [quantise(y) for y in v]
         cache.append(
             layer,
@@ -371,7 +407,7 @@ class ReferenceNetwork:
             g = h * kv_heads // heads
             queries = [
                 (
-                    rotate(q[h], turn, self.frequency),
+                    rotate(q[h], turn, frequency),
                     np.stack([e.key[g] for e in entries]),
                     np.array([e.key_scale[g] for e in entries], np.int64),
                 )

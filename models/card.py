@@ -9,9 +9,9 @@ from typing import Any
 from lmc.errors import Corrupt, Unsupported
 
 # Revisions of ARITHMETIC.md that this lmc computes. A model states the least that it needs.
-# 2: the tensors `reach` and `mixer.start`.
-PLAIN, REACH = 1, 2
-ARITHMETIC = REACH  # the newest
+# 2: the tensors `reach` and `mixer.start`. 3: norms of heads, and frequencies of a layer's own.
+PLAIN, REACH, HEADS = 1, 2, 3
+ARITHMETIC = HEADS  # the newest
 WIRE_ID_BYTES = 8  # of the identity, in the header of a compressed file
 
 

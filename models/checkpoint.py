@@ -13,12 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from lmc.errors import Corrupt, Unsupported
+from lmc.models.rotary import stretch
 from lmc.models.safetensors import Safetensors
 
 Floats = npt.NDArray[np.float32]
 
 # Larger than any model that lmc could run; keeps a hostile config from asking for absurd memory.
 LIMIT = 1 << 24
+WINDOW = 4096  # the most tokens that any layer sees (ARITHMETIC.md): longer reaches are none
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,10 @@ class Shape:
     epsilon: float
     tied: bool
     reach: tuple[int, ...] = ()  # of each layer, in tokens; 0 and no entries at all: no limit
+    divisors: tuple[float, ...] = ()  # of the rotary pairs' frequencies; none: 1 (models.rotary)
+    score_factor: float = 1.0  # of attention scores, beside 1 / sqrt(head_dim)
+    still: tuple[int, ...] = ()  # layers without rotary positions
+    head_norms: bool = False  # queries and keys are normed head by head
 
     def check(self) -> None:
         """Raise Corrupt unless the sizes can belong to one model."""
@@ -51,6 +57,17 @@ class Shape:
             raise Corrupt("the checkpoint states an impossible rotary base")
         if not 0 < self.epsilon < 1:
             raise Corrupt("the checkpoint states an impossible norm epsilon")
+        if len(self.reach) not in (0, self.layers) or not all(0 <= r <= LIMIT for r in self.reach):
+            raise Corrupt("the checkpoint states an impossible sliding window")
+        if len(self.divisors) not in (0, self.head_dim // 2):
+            raise Corrupt("the checkpoint has rotary factors for another number of channels")
+        if not all(math.isfinite(x) and x > 0 for x in (*self.divisors, self.score_factor)):
+            raise Corrupt("the checkpoint has an impossible rotary factor")
+
+    def require_plain(self) -> None:
+        """Raise Unsupported unless attention is Llama 2's, all that lmc.models.train knows."""
+        if self.divisors or self.score_factor != 1 or self.still or self.head_norms:
+            raise Unsupported("lmc cannot train beside a model with such attention")
 
 
 class Checkpoint(ABC):
@@ -58,8 +75,8 @@ class Checkpoint(ABC):
 
     Tensor names are lmc's own: `embed`, `final_norm`, `head` (absent when tied) and, after
     `layers.<i>.`: `attn_norm`, `q.weight`, `k.weight`, `v.weight`, optional `q.bias`, `k.bias`,
-    `v.bias`, `out`, `ffn_norm`, `gate`, `up`, `down`. Matrices are [outputs, inputs]; Q and K rows
-    pair (i, i + head_dim / 2) for the rotation.
+    `v.bias`, with head norms `q_norm` and `k_norm`, `out`, `ffn_norm`, `gate`, `up`, `down`.
+    Matrices are [outputs, inputs]; Q and K rows pair (i, i + head_dim / 2) for the rotation.
     """
 
     def __init__(
@@ -93,6 +110,8 @@ class Checkpoint(ABC):
             "q.bias": (query,),
             "k.bias": (key,),
             "v.bias": (key,),
+            "q_norm": (s.head_dim,),
+            "k_norm": (s.head_dim,),
             "out": (s.dim, query),
             "gate": (s.hidden, s.dim),
             "up": (s.hidden, s.dim),
@@ -142,6 +161,8 @@ NAMES = {
     "q.bias": "self_attn.q_proj.bias",
     "k.bias": "self_attn.k_proj.bias",
     "v.bias": "self_attn.v_proj.bias",
+    "q_norm": "self_attn.q_norm.weight",
+    "k_norm": "self_attn.k_norm.weight",
     "out": "self_attn.o_proj.weight",
     "ffn_norm": "post_attention_layernorm.weight",
     "gate": "mlp.gate_proj.weight",
@@ -153,6 +174,8 @@ WHOLE = {
     "final_norm": "model.norm.weight",
     "head": "lm_head.weight",
 }
+INDEX = "model.safetensors.index.json"
+KINDS = ("llama", "mistral", "qwen2", "qwen3", "smollm3")
 DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 
@@ -168,35 +191,97 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def _weights(folder: Path) -> list[Path]:
+    """The files with the tensors: those that the index names, or all that are there."""
+    if not (folder / INDEX).exists():
+        files = sorted(folder.glob("*.safetensors"))
+        if not files:
+            raise Unsupported(f"{folder} has no .safetensors file (lmc reads no pickles)")
+        return files
+    names = _read_json(folder / INDEX).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise Corrupt(f"{folder / INDEX} names no files")
+    files = []
+    for name in sorted({str(name) for name in names.values()}):
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise Corrupt(f"{folder / INDEX} names a strange file: {name!r}")
+        if not (folder / name).is_file():
+            raise Corrupt(f"{folder} lacks {name}, which its index names")
+        files.append(folder / name)
+    return files
+
+
+def _rotary(config: dict[str, Any]) -> dict[str, Any]:
+    """The rotary options, by the new key and the old."""
+    found: dict[str, Any] = {}
+    for key in ("rope_parameters", "rope_scaling"):
+        options = config.get(key) or {}
+        if not isinstance(options, dict):
+            raise Corrupt("config.json has malformed rotary options")
+        found |= options
+    return found
+
+
+def _reach(config: dict[str, Any]) -> tuple[int, ...]:
+    """The sliding window of each layer, 0 for none; () if none has one that lmc could meet."""
+    layers, window = config["num_hidden_layers"], config.get("sliding_window")
+    if not config.get("use_sliding_window", config["model_type"] == "mistral") or not window:
+        window = 0
+    kinds = config.get("layer_types")
+    if kinds is None:  # older files
+        first = 0 if config["model_type"] == "mistral" else config.get("max_window_layers", 0)
+        kinds = ["full_attention" if i < first else "sliding_attention" for i in range(layers)]
+    unknown = set(kinds) - {"full_attention", "sliding_attention"}
+    if unknown:
+        raise Unsupported(f"the model has layers with {sorted(map(str, unknown))[0]}")
+    if not 0 < window < WINDOW:
+        return ()
+    return tuple(window if kind == "sliding_attention" else 0 for kind in kinds)
+
+
+def _still(config: dict[str, Any]) -> tuple[int, ...]:
+    """The layers of SmolLM3 without rotary positions: a 0 in the list, else every fourth one."""
+    layers, every = config["num_hidden_layers"], config.get("no_rope_layer_interval") or 4
+    turned = config.get("no_rope_layers") or [(i + 1) % every for i in range(layers)]
+    return tuple(i for i, turns in enumerate(turned[:layers]) if not turns)
+
+
 class HfCheckpoint(Checkpoint):
-    """A directory with config.json, tokenizer.json and *.safetensors, as transformers saves it."""
+    """A directory with config.json, tokenizer.json and *.safetensors, in one file or several with
+    an index, as transformers saves it."""
 
     def __init__(self, folder: Path) -> None:
         config = _read_json(folder / "config.json")
         kind = config.get("model_type")
-        if kind not in ("llama", "mistral", "qwen2"):
-            raise Unsupported(f"lmc imports llama, mistral and qwen2 models, not {kind!r}")
+        if kind not in KINDS:
+            raise Unsupported(f"lmc imports {', '.join(KINDS)} models, not {kind!r}")
         self._refuse(config, str(kind))
-        files = sorted(folder.glob("*.safetensors"))
-        if not files:
-            raise Unsupported(f"{folder} has no .safetensors file (lmc reads no pickles)")
-        self._files = [Safetensors(file) for file in files]
+        self._files = [Safetensors(file) for file in _weights(folder)]
         tokenizer = _read_json(folder / "tokenizer.json")
-        rope = config.get("rope_parameters") or {}
+        rope = _rotary(config)
         heads, dim = config.get("num_attention_heads", 0), config.get("hidden_size", 0)
         try:
+            theta = float(config.get("rope_theta") or rope.get("rope_theta") or 10000.0)
+            head_dim = config.get("head_dim") or dim // max(heads, 1)
+            made_for = config["max_position_embeddings"]
+            divisors, score_factor = stretch(rope, theta, head_dim, made_for)
             shape = Shape(
                 dim=dim,
                 layers=config["num_hidden_layers"],
                 heads=heads,
                 kv_heads=config.get("num_key_value_heads") or heads,
-                head_dim=config.get("head_dim") or dim // max(heads, 1),
+                head_dim=head_dim,
                 hidden=config["intermediate_size"],
                 vocab=config["vocab_size"],
-                context=config["max_position_embeddings"],
-                rope_theta=float(config.get("rope_theta") or rope.get("rope_theta") or 10000.0),
+                context=made_for,
+                rope_theta=theta,
                 epsilon=float(config["rms_norm_eps"]),
-                tied=bool(config.get("tie_word_embeddings", False)),
+                tied=bool(config.get("tie_word_embeddings", kind == "smollm3")),
+                reach=_reach(config),
+                divisors=divisors,
+                score_factor=score_factor,
+                still=_still(config) if kind == "smollm3" else (),
+                head_norms=kind == "qwen3",
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise Corrupt(f"{folder}/config.json lacks a size or has a strange one") from error
@@ -215,19 +300,15 @@ class HfCheckpoint(Checkpoint):
     @staticmethod
     def _refuse(config: dict[str, Any], kind: str) -> None:
         """Raise Unsupported for whatever the integer network does not compute."""
-        rope = config.get("rope_parameters") or {}
-        scaling = config.get("rope_scaling") or {}
-        for options in (rope, scaling):
-            if not isinstance(options, dict):
-                raise Corrupt("config.json has malformed rotary options")
-            rule = options.get("rope_type", options.get("type", "default"))
-            if rule != "default":
-                raise Unsupported(f"the model scales its rotary positions by {rule!r}")
-        if rope.get("partial_rotary_factor", 1.0) != 1.0:
+        rope = _rotary(config)
+        if any(isinstance(value, dict) for value in rope.values()):
+            raise Unsupported("the model's layers have different rotary positions")
+        if rope.get("partial_rotary_factor", config.get("partial_rotary_factor", 1.0)) != 1.0:
             raise Unsupported("the model rotates a part of each head only")
         if config.get("hidden_act", "silu") != "silu":
             raise Unsupported(f"the model's activation is {config['hidden_act']!r}, not 'silu'")
-        if config.get("mlp_bias") or (kind == "llama" and config.get("attention_bias")):
+        # Qwen2 has biases of Q, K and V without saying so; this key means one of the output, too.
+        if config.get("mlp_bias") or (kind != "qwen2" and config.get("attention_bias")):
             raise Unsupported("the model has biases that lmc's network does not")
 
     def load(self, name: str) -> Floats | None:

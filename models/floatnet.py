@@ -38,6 +38,9 @@ def from_checkpoint(checkpoint: Checkpoint) -> dict[str, Array]:
         bias = checkpoint.bias(i)
         if bias is not None:
             out[at + "bias"] = bias
+        if checkpoint.shape.head_norms:
+            for name in ("q_norm", "k_norm"):
+                out[at + name] = tensor(at + name)
     return out
 
 
@@ -115,10 +118,21 @@ class FloatNet:
 
         half = self.shape.head_dim // 2
         frequency = self.shape.rope_theta ** (-torch.arange(half, dtype=torch.float64) / half)
+        if self.shape.divisors:
+            frequency = frequency / torch.tensor(self.shape.divisors, dtype=torch.float64)
         angle = (torch.arange(x.shape[1])[:, None] * frequency).float()
         cos, sin = angle.cos(), angle.sin()
         a, b = x[..., :half], x[..., half:]
         return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+
+    def _seen(self, layer: int, tokens: int) -> Tensor:
+        """Which keys each token of a layer sees, [tokens, tokens]."""
+        import torch
+
+        at = torch.arange(tokens)
+        back = at[:, None] - at
+        reach = self.shape.reach[layer] if self.shape.reach else 0
+        return (back >= 0) & (back < (reach or tokens))
 
     def hidden(self, tokens: Tensor) -> Tensor:
         """The input of the head, [tokens, dim], for one sequence from an empty context."""
@@ -137,10 +151,18 @@ class FloatNet:
                 part.reshape(len(tokens), -1, s.head_dim).transpose(0, 1)
                 for part in (qkv[:, :query], qkv[:, query:-key], qkv[:, -key:])
             )
-            q, k = site(at + "q", self._rotate(q)), site(at + "k", self._rotate(k))
-            v = site(at + "v", v)
+            if s.head_norms:
+                q, k = self._norm(q, at + "q_norm"), self._norm(k, at + "k_norm")
+            if i not in s.still:
+                q, k = self._rotate(q), self._rotate(k)
+            q, k, v = site(at + "q", q), site(at + "k", k), site(at + "v", v)
             mixed = functional.scaled_dot_product_attention(
-                q[None], k[None], v[None], is_causal=True, enable_gqa=True
+                q[None],
+                k[None],
+                v[None],
+                attn_mask=self._seen(i, len(tokens)),
+                scale=s.score_factor / math.sqrt(s.head_dim),
+                enable_gqa=True,
             )[0]
             mixed = site(at + "out", mixed.transpose(0, 1).reshape(len(tokens), query))
             x = x + functional.linear(mixed, w[at + "out"])

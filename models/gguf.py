@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lmc.errors import Corrupt, Unsupported
-from lmc.models.checkpoint import Checkpoint, Shape
+from lmc.models.checkpoint import WINDOW, Checkpoint, Shape
+from lmc.models.rotary import Stretch, stretch
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -106,6 +107,8 @@ class Block:
     decode: Callable[[Array], Floats]
 
 
+# Decoded here, because the identities of known models hang on these bits, and getting one of those
+# must need nothing more than lmc.
 BLOCKS = {
     0: Block("F32", 1, 4, _f32),
     1: Block("F16", 1, 2, _f16),
@@ -116,6 +119,34 @@ BLOCKS = {
     14: Block("Q6_K", 256, 210, _q6_k),
     30: Block("BF16", 1, 2, _bf16),
 }
+
+
+def block(kind: int) -> Block:
+    """The tensor type of this number; types that are not in BLOCKS are the gguf package's. Raises
+    Unsupported for what nobody here knows."""
+    if kind in BLOCKS:
+        return BLOCKS[kind]
+    try:
+        import gguf
+    except ImportError as error:
+        known = ", ".join(block.name for block in BLOCKS.values())
+        raise Unsupported(
+            f"a tensor has GGUF type {kind}; alone, lmc reads {known}",
+            hint="pip install gguf, which knows more",
+        ) from error
+    try:
+        theirs = gguf.GGMLQuantizationType(kind)
+        count, size = gguf.GGML_QUANT_SIZES[theirs]
+    except (ValueError, KeyError) as error:
+        raise Unsupported(f"a tensor has the unknown GGUF type {kind}") from error
+
+    def decode(blocks: Array) -> Floats:
+        try:
+            return np.asarray(gguf.quants.dequantize(blocks, theirs), np.float32)
+        except NotImplementedError as error:
+            raise Unsupported(f"a tensor has the GGUF type {theirs.name}") from error
+
+    return Block(theirs.name, count, size, decode)
 
 
 # --- the file ---
@@ -213,16 +244,13 @@ class Gguf:
         return name, dims, cursor.number("I"), cursor.number("Q")
 
     def _entry(self, name: str, dims: list[int], kind: int, start: int) -> Entry:
-        if kind not in BLOCKS:
-            known = ", ".join(block.name for block in BLOCKS.values())
-            raise Unsupported(f"tensor {name!r} has GGUF type {kind}; lmc reads {known}")
-        block = BLOCKS[kind]
-        if dims[0] % block.count:
+        stored = block(kind)
+        if dims[0] % stored.count:
             raise Corrupt(f"a row of tensor {name!r} is not a whole number of blocks")
-        stop = start + math.prod(dims) // block.count * block.size
+        stop = start + math.prod(dims) // stored.count * stored.size
         if stop > len(self._data) or 0 in dims:
             raise Corrupt(f"tensor {name!r} lies outside the GGUF file")
-        return Entry(tuple(reversed(dims)), block, start, stop)
+        return Entry(tuple(reversed(dims)), stored, start, stop)
 
     def tensor(self, name: str) -> Floats:
         """The dequantised tensor, outermost dimension first."""
@@ -260,6 +288,8 @@ NAMES = {
     "q.bias": "attn_q.bias",
     "k.bias": "attn_k.bias",
     "v.bias": "attn_v.bias",
+    "q_norm": "attn_q_norm.weight",
+    "k_norm": "attn_k_norm.weight",
     "out": "attn_output.weight",
     "ffn_norm": "ffn_norm.weight",
     "gate": "ffn_gate.weight",
@@ -269,6 +299,12 @@ NAMES = {
 WHOLE = {"embed": "token_embd.weight", "final_norm": "output_norm.weight", "head": "output.weight"}
 
 
+ARCHITECTURES = ("llama", "qwen2", "qwen3", "smollm3")
+INTERLEAVED = ("llama", "smollm3")  # whose Q and K rows llama.cpp reorders
+STILL = 4  # every so many layers of smollm3 have no positions; the file does not say it
+ROTARY_FACTORS = "rope_freqs.weight"  # what Llama 3.1 divides its frequencies by
+
+
 class GgufCheckpoint(Checkpoint):
     """A Llama-family model in a GGUF file."""
 
@@ -276,40 +312,58 @@ class GgufCheckpoint(Checkpoint):
         self.file = Gguf(path)
         field = self.file.field
         self.kind: str = field("general.architecture", str)
-        if self.kind not in ("llama", "qwen2"):
-            raise Unsupported(
-                f"{path} holds a {self.kind!r} model; lmc imports llama and qwen2 architectures"
-            )
-        for key in self.file.metadata:
-            if key.startswith(f"{self.kind}.rope.scaling") and (
-                self.file.metadata.get(f"{self.kind}.rope.scaling.type", "none") != "none"
-            ):
-                raise Unsupported(f"{path} scales its rotary positions, which lmc does not")
-        if "rope_freqs.weight" in self.file.entries:
-            raise Unsupported(f"{path} has its own rotary factors, which lmc does not support")
+        if self.kind not in ARCHITECTURES:
+            known = ", ".join(ARCHITECTURES)
+            raise Unsupported(f"{path} holds a {self.kind!r} model; lmc imports {known}")
+        if f"{self.kind}.expert_count" in self.file.metadata:
+            raise Unsupported(f"{path} holds a mixture of experts")
         heads: int = field(f"{self.kind}.attention.head_count", int)
         dim: int = field(f"{self.kind}.embedding_length", int)
         meta = self.file.metadata
+        layers: int = field(f"{self.kind}.block_count", int)
+        head_dim = meta.get(f"{self.kind}.attention.key_length", dim // max(heads, 1))
+        context: int = field(f"{self.kind}.context_length", int)
+        theta = float(meta.get(f"{self.kind}.rope.freq_base", 10000.0))
+        divisors, score_factor = self._stretch(theta, head_dim, context)
+        window = meta.get(f"{self.kind}.attention.sliding_window", 0)
         self.tokens: list[str] = field("tokenizer.ggml.tokens", list)
         super().__init__(
             Shape(
                 dim=dim,
-                layers=field(f"{self.kind}.block_count", int),
+                layers=layers,
                 heads=heads,
                 kv_heads=meta.get(f"{self.kind}.attention.head_count_kv", heads),
-                head_dim=meta.get(f"{self.kind}.attention.key_length", dim // max(heads, 1)),
+                head_dim=head_dim,
                 hidden=field(f"{self.kind}.feed_forward_length", int),
                 vocab=len(self.tokens),
-                context=field(f"{self.kind}.context_length", int),
-                rope_theta=float(meta.get(f"{self.kind}.rope.freq_base", 10000.0)),
+                context=context,
+                rope_theta=theta,
                 epsilon=field(f"{self.kind}.attention.layer_norm_rms_epsilon", float),
                 tied="output.weight" not in self.file.entries,
+                reach=(window,) * layers if 0 < window < WINDOW else (),
+                divisors=divisors,
+                score_factor=score_factor,
+                still=tuple(range(STILL - 1, layers, STILL)) if self.kind == "smollm3" else (),
+                head_norms=self.kind == "qwen3",
             ),
             tokenizer_json=gguf_tokenizer(meta),
             specials=self._specials(),
             licence=str(meta.get("general.license", "unknown")),
             source=str(meta.get("general.source.huggingface.repository", path.name)),
         )
+
+    def _stretch(self, theta: float, head_dim: int, context: int) -> Stretch:
+        """How the file says that rotary positions are scaled."""
+        if ROTARY_FACTORS in self.file.entries:
+            return tuple(self.file.tensor(ROTARY_FACTORS).reshape(-1).tolist()), 1.0
+        at, meta = f"{self.kind}.rope.scaling.", self.file.metadata
+        rule = meta.get(at + "type", "none")
+        options = {
+            "rope_type": "default" if rule == "none" else rule,
+            "factor": meta.get(at + "factor"),
+            "original_max_position_embeddings": meta.get(at + "original_context_length"),
+        }
+        return stretch(options, theta, head_dim, context)
 
     def _specials(self) -> frozenset[int]:
         kinds = self.file.field("tokenizer.ggml.token_type", list)
@@ -324,9 +378,9 @@ class GgufCheckpoint(Checkpoint):
         if theirs not in self.file.entries:
             return None
         tensor = self.file.tensor(theirs)
-        if self.kind == "llama" and tensor.ndim and ".attn_q." in theirs:
+        if self.kind in INTERLEAVED and tensor.ndim and ".attn_q." in theirs:
             return _unpermute(tensor, self.shape.heads)
-        if self.kind == "llama" and tensor.ndim and ".attn_k." in theirs:
+        if self.kind in INTERLEAVED and tensor.ndim and ".attn_k." in theirs:
             return _unpermute(tensor, self.shape.kv_heads)
         return tensor
 
@@ -337,6 +391,11 @@ _LLAMA3 = (
     r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _QWEN2 = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+_TEKKEN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|"
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|"
+    r"\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
 def _byte_level(use_regex: bool) -> dict[str, Any]:
@@ -368,7 +427,49 @@ PRETOKENIZERS = {
     "llama-bpe": _sequence(_split(_LLAMA3), False),
     "llama3": _sequence(_split(_LLAMA3), False),
     "qwen2": _sequence(_split(_QWEN2), False),
+    "deepseek-r1-qwen": _sequence(_split(_QWEN2), False),
+    "tekken": _sequence(_split(_TEKKEN), False),
 }
+# These take a piece that is a token as it is, without its merges.
+WHOLE_PIECES = ("llama-bpe", "llama3", "tekken")
+
+
+def _sentencepiece(metadata: dict[str, Any]) -> str:
+    """The tokenizer of Llama 2 and the first Mistral: BPE over characters, spaces as U+2581, bytes
+    for what has no token.
+
+    SentencePiece joins the neighbours whose union has the best score, so its merges are all pairs
+    that make a token, best first.
+    """
+    tokens, scores = metadata.get("tokenizer.ggml.tokens"), metadata.get("tokenizer.ggml.scores")
+    if not isinstance(tokens, list) or not isinstance(scores, list) or len(tokens) != len(scores):
+        raise Corrupt("the GGUF file has no token list, or no scores for it")
+    vocabulary = {str(token): i for i, token in enumerate(tokens)}
+    merges = []
+    for token, i in vocabulary.items():
+        for cut in range(1, len(token)):
+            left, right = token[:cut], token[cut:]
+            if left in vocabulary and right in vocabulary:
+                merges.append((-float(scores[i]), vocabulary[left], vocabulary[right], left, right))
+    merges.sort()
+    return json.dumps(
+        {
+            "version": "1.0",
+            "added_tokens": [],
+            "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+            "pre_tokenizer": None,
+            "decoder": {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+            "model": {
+                "type": "BPE",
+                "unk_token": None,
+                "fuse_unk": False,
+                "byte_fallback": True,
+                "vocab": vocabulary,
+                "merges": [[left, right] for *_order, left, right in merges],
+            },
+        },
+        ensure_ascii=False,
+    )
 
 
 def gguf_tokenizer(metadata: dict[str, Any]) -> str:
@@ -377,8 +478,10 @@ def gguf_tokenizer(metadata: dict[str, Any]) -> str:
     Added tokens are left out: lmc codes what looks like one as plain text.
     """
     model, pre = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre", "default")
+    if model == "llama":
+        return _sentencepiece(metadata)
     if model != "gpt2":
-        raise Unsupported(f"lmc builds byte-level BPE tokenizers from GGUF only, not {model!r}")
+        raise Unsupported(f"lmc builds BPE tokenizers from GGUF only, not {model!r}")
     if pre not in PRETOKENIZERS:
         raise Unsupported(
             f"the GGUF file splits text by {pre!r}; lmc knows {', '.join(PRETOKENIZERS)}"
@@ -407,8 +510,7 @@ def gguf_tokenizer(metadata: dict[str, Any]) -> str:
                 "end_of_word_suffix": None,
                 "fuse_unk": False,
                 "byte_fallback": False,
-                # Llama 3 takes a piece that is a token as it is, without its merges.
-                "ignore_merges": pre in ("llama-bpe", "llama3"),
+                "ignore_merges": pre in WHOLE_PIECES,
                 "vocab": {token: i for i, token in enumerate(tokens)},
                 "merges": pairs,
             },

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from lmc.errors import Corrupt, ModelMissing, Usage
 from lmc.kernels import gpu
-from lmc.models.card import PLAIN, REACH, Architecture, Card
+from lmc.models.card import HEADS, PLAIN, REACH, Architecture, Card
 from lmc.models.safetensors import Safetensors
 from lmc.models.tokenizer import Tokenizer, TokenTable
 
@@ -45,6 +45,9 @@ DTYPES = {"I8": "<i1", "U8": "<u1", "I32": "<i4", "U32": "<u4", "I64": "<i8", "U
 
 def revision(tensors: Tensors) -> int:
     """The least revision of the arithmetic that computes a network of these tensors."""
+    of_heads = (".q_norm.gain", ".k_norm.gain", ".rotary.frequency")
+    if any(name.endswith(of_heads) for name in tensors):
+        return HEADS
     return REACH if "reach" in tensors or "mixer.start" in tensors else PLAIN
 
 
@@ -113,7 +116,13 @@ def optional(a: Architecture) -> dict[str, tuple[str, tuple[int, ...]]]:
         "reach": ("<i4", (a.layers,)),
         "mixer.start": ("<u4", (-1,)),
     }
-    may.update({f"layers.{i}.qkv.bias": ("<i4", (rows,)) for i in range(a.layers)})
+    for i in range(a.layers):
+        at = f"layers.{i}."
+        may[at + "qkv.bias"] = ("<i4", (rows,))
+        may[at + "rotary.frequency"] = ("<u8", (a.head_dim // 2,))
+        for part in ("q_norm", "k_norm"):
+            may[f"{at}{part}.gain"] = ("<i4", (a.head_dim,))
+            may[f"{at}{part}.exponent"] = ("<i4", (1,))
     return may
 
 
@@ -135,6 +144,9 @@ def check(a: Architecture, tensors: Tensors) -> None:
     strangers = set(tensors) - set(must) - set(may)
     if strangers:
         raise Corrupt(f"the model has a tensor that no network knows: {min(strangers)}")
+    for name in may.keys() & tensors.keys():
+        if name.endswith("_norm.gain") and name.replace(".gain", ".exponent") not in tensors:
+            raise Corrupt(f"the model has no exponent beside {name}")
     for name in must:
         if name.endswith("norm.source"):
             source, gain = tensors[name], tensors[name.replace(".source", ".gain")]

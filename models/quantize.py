@@ -31,6 +31,7 @@ from lmc.errors import Unsupported
 from lmc.models.card import Architecture, Card
 from lmc.models.checkpoint import Checkpoint
 from lmc.models.modelfile import identity, revision
+from lmc.models.rotary import PI, frequencies
 from lmc.models.tokenizer import TokenTable, prepare
 
 Array = npt.NDArray[Any]
@@ -38,7 +39,6 @@ Doubles = npt.NDArray[np.float64]
 Progress = Callable[[str], None]
 
 LOG2E = float.fromhex("0x1.71547652b82fep+0")  # logits and attention scores are in bits
-PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459")
 NEVER = -(1 << 28)  # logit bias of tokens that the model does not know: 2^-4096
 FRACTION = 1 << 16  # Q16
 BALANCE_STEPS = 2  # steps an octave of the balance of hidden channels
@@ -129,18 +129,6 @@ def rotate_heads(rows: Doubles, head_dim: int) -> Doubles:
 # --- integers ---
 
 
-def frequencies(theta: float, head_dim: int) -> npt.NDArray[np.uint64]:
-    """Turns per position of the rotary pairs, in units of 2^-64 turn: theta^(-2i/d) / 2 pi.
-
-    Decimal's exp and ln are correctly rounded, so unlike pow they agree everywhere.
-    """
-    with localcontext() as context:
-        context.prec = 50
-        log = Decimal(theta).ln()
-        turns = [(-log * 2 * i / head_dim).exp() / (2 * PI) for i in range(head_dim // 2)]
-        return np.array([int((turn * (1 << 64)).to_integral_value()) for turn in turns], np.uint64)
-
-
 def integer_scales(scale: Doubles, low_bits: int) -> tuple[npt.NDArray[np.int32], int]:
     """Fixed point with a common exponent: (integers, exponent), the largest magnitude in
     [2^(low_bits), 2^(low_bits + 1))."""
@@ -180,6 +168,29 @@ def norm(name: str, gains: Doubles) -> dict[str, Array]:
     }
 
 
+def head_norm(name: str, gains: Doubles) -> dict[str, Array]:
+    """The norm of the query or key heads."""
+    gain, exponent = integer_scales(gains, 29)
+    return {f"{name}.gain": gain, f"{name}.exponent": np.array([exponent], np.int32)}
+
+
+def widen(rows: Array, head_dim: int, parts: int) -> Array:
+    """Heads of `head_dim` rows made a multiple of 32 long by zeros behind each of their `parts`:
+    the two halves that are rotated together, or one."""
+    wide = wide_head(head_dim)
+    if wide == head_dim:
+        return rows
+    heads = rows.reshape(-1, parts, head_dim // parts, *rows.shape[1:])
+    out = np.zeros((len(heads), parts, wide // parts, *rows.shape[1:]))
+    out[:, :, : head_dim // parts] = heads
+    return out.reshape(-1, *rows.shape[1:])
+
+
+def wide_head(head_dim: int) -> int:
+    """The integer network's size of a head."""
+    return -(-head_dim // 32) * 32
+
+
 # --- the model ---
 
 
@@ -189,25 +200,45 @@ def _doubles(checkpoint: Checkpoint, name: str) -> Doubles:
 
 def _layer(checkpoint: Checkpoint, i: int, recipe: Recipe) -> dict[str, Array]:
     s, at = checkpoint.shape, f"layers.{i}."
-    score = LOG2E / math.sqrt(s.head_dim)  # scores in bits, and the softmax's usual divisor
-    query, key = s.heads * s.head_dim, s.kv_heads * s.head_dim
+    # Scores in bits, and the softmax's usual divisor.
+    score = LOG2E / math.sqrt(s.head_dim) * s.score_factor
+    shrink = 2.0**-recipe.residual
+    wide = wide_head(s.head_dim)
+    query, key = s.heads * wide, s.kv_heads * wide
+
+    def heads(q: Array, k: Array, v: Array) -> Array:
+        parts = widen(q, s.head_dim, 2), widen(k, s.head_dim, 2), widen(v, s.head_dim, 1)
+        return np.concatenate(parts)
+
     q, k, v = (_doubles(checkpoint, f"{at}{part}.weight") for part in "qkv")
     v = rotate_heads(np.ascontiguousarray(v.T), s.head_dim).T
-    qkv = np.concatenate([q, k, v]) * _doubles(checkpoint, at + "attn_norm")
+    qkv = heads(q, k, v) * _doubles(checkpoint, at + "attn_norm")
     unit = np.concatenate([np.full(query, score), np.ones(2 * key)])
     ones = np.ones(s.dim)
     tensors = norm(at + "attn_norm", ones) | norm(at + "ffn_norm", ones)
+    if s.head_norms:
+        # What is normed may be scaled as one likes, and the scale be chosen so that the mean of
+        # the squares, over zeros too, is that of the real head next to the epsilon in the card.
+        stretched = math.sqrt(wide / s.head_dim)
+        unit[: query + key] = shrink * stretched
+        for which, by in (("q_norm", score), ("k_norm", 1.0)):
+            gains = _doubles(checkpoint, at + which) * (by / stretched)
+            tensors |= head_norm(at + which, widen(gains, s.head_dim, 2))
+    if i in s.still:
+        tensors[at + "rotary.frequency"] = np.zeros(wide // 2, np.uint64)
     tensors |= matrix(at + "qkv", rotate(qkv), unit)
     bias = checkpoint.bias(i)
     if bias is not None:
         real = bias.astype(np.float64)
-        real[query + key :] = rotate_heads(real[None, query + key :], s.head_dim)[0]
+        first, second = s.heads * s.head_dim, (s.heads + s.kv_heads) * s.head_dim
+        real[second:] = rotate_heads(real[None, second:], s.head_dim)[0]
+        real = heads(real[:first], real[first:second], real[second:])
         fixed = np.rint(real * unit * FRACTION)
         if np.abs(fixed).max() >= 1 << 30:
             raise Unsupported(f"layer {i} has a bias beyond the range of lmc's arithmetic")
         tensors[at + "qkv.bias"] = fixed.astype(np.int32)
     out = rotate_heads(_doubles(checkpoint, at + "out"), s.head_dim)
-    shrink = 2.0**-recipe.residual
+    out = np.ascontiguousarray(widen(out.T, s.head_dim, 1).T)
     tensors |= matrix(at + "out", rotate(out.T).T, shrink)
     gate, up = _doubles(checkpoint, at + "gate"), _doubles(checkpoint, at + "up")
     down = _doubles(checkpoint, at + "down")
@@ -225,8 +256,9 @@ def quantize(
 ) -> tuple[Card, dict[str, Array]]:
     """The card and the tensors of the integer model."""
     s = checkpoint.shape
-    if s.head_dim not in range(32, 257, 32):
-        raise Unsupported(f"lmc needs heads of a multiple of 32 channels, these have {s.head_dim}")
+    wide = wide_head(s.head_dim)
+    if wide > 256:
+        raise Unsupported(f"lmc takes heads of up to 256 channels, these have {s.head_dim}")
     text, spelled = prepare(checkpoint.tokenizer_json, s.vocab, checkpoint.specials)
     table = TokenTable.of(spelled)
     place = {token: i for i, token in enumerate(table.tokens)}
@@ -246,8 +278,12 @@ def quantize(
         "tokens.offsets": table.offsets,
         "tokenizer.json": np.frombuffer(text.encode(), np.uint8),
         "tokenizer.ids": ids,
-        "rotary.frequency": frequencies(s.rope_theta, s.head_dim),
+        "rotary.frequency": np.pad(
+            frequencies(s.rope_theta, s.head_dim, s.divisors), (0, (wide - s.head_dim) // 2)
+        ),
     }
+    if any(s.reach):
+        tensors["reach"] = np.array(s.reach, np.int32)
     tensors |= norm("final_norm", np.ones(s.dim))
     tensors |= matrix("head", rotate(head), LOG2E)
     if virtual.any():
@@ -263,7 +299,7 @@ def quantize(
         layers=s.layers,
         heads=s.heads,
         kv_heads=s.kv_heads,
-        head_dim=s.head_dim,
+        head_dim=wide,
         hidden=s.hidden,
         vocab=len(table),
         extra=1,

@@ -61,10 +61,22 @@ __device__ inline int place(const Heads& h, const Keys& keys, const Row& row, in
   return lane * keys.size + row.position % keys.size;
 }
 
+// The norms of a layer's query and key heads; no gain: there is none.
+struct HeadNorms {
+  const int *gain[2];  // of queries, of keys
+  int exponent[2];
+  int64_t eps;
+};
+
+__device__ inline int64_t warp_sum(int64_t v) {
+  for (int i = 16; i > 0; i >>= 1) v += __shfl_xor_sync(~0u, v, i);
+  return v;
+}
+
 constexpr int kTurned = 8;  // warps of a block, each with a vector
 
 // A warp for each vector of a row: queries as the lane sees them, as the anchor does, keys, values. qkv: [rows][all].
-__global__ void turn(Heads h, Keys keys, const Row* rows, const int* qkv, const int* turns, Queries out) {
+__global__ void turn(Heads h, Keys keys, const Row* rows, const int* qkv, const int* turns, HeadNorms norms, Queries out) {
   const int lane = threadIdx.x % 32, half = h.head_dim / 2, up = 30 - bits(static_cast<uint32_t>(h.head_dim * 127 * 127));
   const Row& row = rows[blockIdx.x];
   if (row.lane < 0) return;
@@ -83,6 +95,25 @@ __global__ void turn(Heads h, Keys keys, const Row* rows, const int* qkv, const 
     peak = max(peak, max(abs(v[2 * i]), abs(v[2 * i + 1])));
   }
   peak = __reduce_max_sync(~0u, peak);
+  const int kind = head < h.heads ? 0 : 1;
+  if (head < h.heads + h.kv_heads && norms.gain[kind]) {
+    const int* const gain = norms.gain[kind];
+    const int m = max(1, peak), s = max(0, bits(static_cast<uint32_t>(m)) - 24), nx = 31 - bits(static_cast<uint32_t>(m));
+    int64_t total = 0;
+    for (int i = 0; i < 2 * pairs; ++i) total += int64_t{v[i] >> s} * (v[i] >> s);
+    const uint64_t mean = static_cast<uint64_t>(max(int64_t{1}, warp_sum(total) / h.head_dim + (norms.eps >> (2 * s))));
+    const int j = (62 - bits(mean)) >> 1, down = nx + norms.exponent[kind] + s - j - 17;
+    const int64_t inverse = (int64_t{1} << 61) / static_cast<int64_t>(square_root(mean << (2 * j)));
+    const int d = static_cast<int>(min(inverse, int64_t{INT32_MAX}));
+    peak = 0;
+    for (int i = 0; i < 2 * pairs; ++i) {
+      const int at = lane + 32 * (i / 2), by = at < half ? gain[i % 2 ? half + at : at] : 0;
+      const int z = mul31(static_cast<int>(static_cast<uint32_t>(v[i]) << nx), by);
+      v[i] = cut(shift(cut(mul31(z, d), kLimit), down), kLimit);
+      peak = max(peak, abs(v[i]));
+    }
+    peak = __reduce_max_sync(~0u, peak);
+  }
   int n1 = 0;
   if (head < h.heads + h.kv_heads) {  // values are not turned
     n1 = room(peak);

@@ -144,7 +144,10 @@ struct NormWeights {
 struct Layer {
   NormWeights attn_norm, ffn_norm;
   Weights qkv, out, gate_up, down;
-  int reach;
+  Memory<int> q_gain, k_gain;  // of the norms of heads, if there are any
+  int q_exponent, k_exponent;
+  int reach, rotary;  // rotary: the table of its frequencies
+  HeadNorms head_norms(int64_t eps) const { return {{q_gain.data(), k_gain.data()}, {q_exponent, k_exponent}, eps}; }
 };
 
 class GpuNetwork;
@@ -223,7 +226,8 @@ class GpuNetwork : public Engine {
     embed_ = Memory<int8_t>(embed, static_cast<size_t>(ids) * c.dim);
     embed_scale_ = Memory<int>(read.scales("embed", ids), ids);
     embed_exponent_ = read.exponent("embed");
-    frequency_ = Memory<uint64_t>(static_cast<const uint64_t*>(read.data("rotary.frequency", Type::u64, {c.head_dim / 2})), c.head_dim / 2);
+    const RotaryTensors rotary(read, c.layers, c.head_dim);
+    for (const std::vector<uint64_t>& table : rotary.tables) rotary_.emplace_back(table);
     sine_ = Memory<int>(sine_table(), 4098);
     sigmoid_ = Memory<int>(sigmoid_table(), 1025);
     std::vector<int> reach(c.layers, 0);
@@ -241,7 +245,9 @@ class GpuNetwork : public Engine {
       NormWeights first(read, at + "attn_norm", c.dim), second(read, at + "ffn_norm", c.dim);
       Weights m1 = weights(at + "qkv", qkv, c.dim, &first), m2 = weights(at + "out", c.dim, width, nullptr);
       Weights m3 = weights(at + "gate_up", 2 * c.hidden, c.dim, &second), m4 = weights(at + "down", c.dim, c.hidden, nullptr);
-      layers_.push_back({std::move(first), std::move(second), std::move(m1), std::move(m2), std::move(m3), std::move(m4), reach[i]});
+      const HeadNormTensors q(read, at + "q_norm", c.head_dim), k(read, at + "k_norm", c.head_dim);
+      layers_.push_back({std::move(first), std::move(second), std::move(m1), std::move(m2), std::move(m3), std::move(m4),
+                         Memory<int>(q.gain), Memory<int>(k.gain), q.exponent, k.exponent, reach[i], rotary.of_layer[i]});
     }
     final_ = std::make_unique<NormWeights>(read, "final_norm", c.dim);
     head_ = weights("head", c.vocab, c.dim, final_.get(), read.has("head.weight") ? nullptr : embed);
@@ -338,7 +344,7 @@ class GpuNetwork : public Engine {
   mutable std::atomic<int> caches_{0};  // that are open
   Memory<int8_t> embed_;
   Memory<int> embed_scale_, sine_, sigmoid_;
-  Memory<uint64_t> frequency_;
+  std::vector<Memory<uint64_t>> rotary_;  // tables of frequencies
   int embed_exponent_ = 0;
   std::vector<Layer> layers_;
   std::unique_ptr<NormWeights> final_;
@@ -406,7 +412,7 @@ void GpuCache::make_room(int rows) {
   s_.qkv = Memory<int>(n * static_cast<size_t>(width + 2 * c.kv_heads * c.head_dim));
   s_.attended = Memory<int>(n * static_cast<size_t>(width));
   s_.gates = Memory<int>(2 * n * static_cast<size_t>(c.hidden));
-  s_.turns = Memory<int>(2 * n * static_cast<size_t>(c.head_dim));
+  s_.turns = Memory<int>(network_->rotary_.size() * 2 * n * static_cast<size_t>(c.head_dim));
   s_.factor = Memory<int>(2 * n * static_cast<size_t>(c.heads));
   s_.down = Memory<int>(2 * n * static_cast<size_t>(c.heads));
   s_.logits = Memory<int>(n * static_cast<size_t>(c.vocab));
@@ -432,13 +438,15 @@ void GpuCache::run(int rows, bool logits, const std::vector<int>& taps) {
     normalise<<<n, kThreads, by.order.size() * sizeof(int), stream>>>(by.norm(c.eps), given, s_.x.data(), c.dim, acts);
   };
   embed<<<n, kThreads, 0, stream>>>({net.embed_.data(), net.embed_scale_.data(), net.embed_exponent_, c.dim}, given, s_.x.data());
-  turn_angles<<<n, 32, 0, stream>>>(heads_, given, net.frequency_.data(), net.sine_.data(), s_.turns.data());
+  const auto turns = [&](int table) { return s_.turns.data() + static_cast<size_t>(table) * 2 * n * static_cast<size_t>(c.head_dim); };
+  for (int t = 0; t < static_cast<int>(net.rotary_.size()); ++t)
+    turn_angles<<<n, 32, 0, stream>>>(heads_, given, net.rotary_[static_cast<size_t>(t)].data(), net.sine_.data(), turns(t));
   for (size_t l = 0; l < net.layers_.size(); ++l) {
     const Layer& layer = net.layers_[l];
     const Keys keys = layers_[l].keys();
     norm(layer.attn_norm, layer.qkv.kp);
     multiply<false>(layer.qkv.matrix(), acts, given, rows, s_.qkv.data(), stream);
-    turn<<<dim3(n, static_cast<unsigned>((2 * (c.heads + c.kv_heads) + kTurned - 1) / kTurned)), 32 * kTurned, 0, stream>>>(heads_, keys, given, s_.qkv.data(), s_.turns.data(), queries);
+    turn<<<dim3(n, static_cast<unsigned>((2 * (c.heads + c.kv_heads) + kTurned - 1) / kTurned)), 32 * kTurned, 0, stream>>>(heads_, keys, given, s_.qkv.data(), turns(layer.rotary), layer.head_norms(c.eps), queries);
     const size_t seen = static_cast<size_t>(padded(anchor_ + layers_[l].window)) * static_cast<size_t>(1 + std::min(heads_.group(), kTogether));
     attend<<<dim3(n, static_cast<unsigned>(c.kv_heads)), kAttend, seen * sizeof(int), stream>>>(heads_, keys, given, queries, s_.attended.data());
     acts.kp = layer.out.kp;

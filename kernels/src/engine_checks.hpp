@@ -88,6 +88,39 @@ struct NormTensors {
   }
 };
 
+// The norm of the heads of queries or keys; no gain: there is none.
+struct HeadNormTensors {
+  std::vector<int32_t> gain;
+  int exponent = 0;
+
+  HeadNormTensors(const Reader& read, const std::string& name, int head_dim) {
+    if (!read.has(name + ".gain")) return;
+    const int32_t* const by = read.ints(name + ".gain", head_dim, -((1 << 30) - 1), (1 << 30) - 1);
+    gain.assign(by, by + head_dim);
+    exponent = read.exponent(name);
+  }
+};
+
+// The frequencies of all layers: the tables, each once, and which one each layer has.
+struct RotaryTensors {
+  std::vector<std::vector<uint64_t>> tables;
+  std::vector<int> of_layer;
+
+  RotaryTensors(const Reader& read, int layers, int head_dim) {
+    const std::vector<int64_t> shape{head_dim / 2};
+    const void* const common = read.data("rotary.frequency", Type::u64, shape);
+    for (int i = 0; i < layers; ++i) {
+      const std::string own = "layers." + std::to_string(i) + ".rotary.frequency";
+      const auto* const from = static_cast<const uint64_t*>(read.has(own) ? read.data(own, Type::u64, shape) : common);
+      const std::vector<uint64_t> table(from, from + head_dim / 2);
+      size_t at = 0;
+      while (at < tables.size() && tables[at] != table) ++at;
+      if (at == tables.size()) tables.push_back(table);
+      of_layer.push_back(static_cast<int>(at));
+    }
+  }
+};
+
 // By how many bits the sums of a matrix can be raised, the largest of which is below 127 `weights`, a row's sum of
 // magnitudes. Refuses a matrix whose sums could overflow.
 inline int head_room(const std::string& name, int64_t weights) {

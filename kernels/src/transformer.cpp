@@ -154,6 +154,8 @@ struct Network::Norm : NormTensors {  // the gain is padded
 struct Network::Layer {
   Norm attn_norm, ffn_norm;
   Matrix qkv, out, gate_up, down;
+  HeadNormTensors q_norm, k_norm;
+  int rotary;  // the table of its frequencies
 };
 
 // What a row needs during a pass. All widths are padded.
@@ -161,7 +163,7 @@ struct Network::Scratch {
   int dim, qkv, mixed, hidden;
   Buffer<int32_t> x, projected, attended, gates;
   std::vector<Cache::Row> rows;
-  std::vector<int32_t> turns;  // [rows][4][head_dim / 2]: cos, sin at the position; cos, sin for the anchor
+  std::vector<int32_t> turns;  // [rows][tables][4][head_dim / 2]: cos, sin at the position; cos, sin for the anchor
   struct Worker {
     Buffer<int32_t> z, scores, acc, turned;
     Buffer<int16_t> weights;
@@ -192,8 +194,8 @@ Network::Network(const Tensors& tensors, const Config& config, int threads, cons
   embed_scale_ = Buffer<int32_t>(ids);
   std::memcpy(embed_scale_.data(), read.scales("embed", ids), embed_scale_.size() * 4);
   embed_exponent_ = read.exponent("embed");
-  const auto* frequency = static_cast<const uint64_t*>(read.data("rotary.frequency", Type::u64, {c.head_dim / 2}));
-  frequency_.assign(frequency, frequency + c.head_dim / 2);
+  RotaryTensors rotary(read, c.layers, c.head_dim);
+  rotary_ = std::move(rotary.tables);
   reach_.assign(c.layers, 0);
   if (read.has("reach")) {
     const int32_t* reach = read.ints("reach", c.layers, 0, 4096);
@@ -231,8 +233,9 @@ Network::Network(const Tensors& tensors, const Config& config, int threads, cons
     Matrix m3 = matrix(at + "gate_up", 2 * c.hidden, c.dim, &second, halves);
     Matrix m4 = matrix(at + "down", c.dim, c.hidden, nullptr, in_order(c.dim, s.dim));
     widest = std::max({widest, first.k, second.k});
-    layers_.push_back(Layer{std::move(first), std::move(second), std::move(m1), std::move(m2), std::move(m3),
-                            std::move(m4)});
+    layers_.push_back(Layer{std::move(first), std::move(second), std::move(m1), std::move(m2), std::move(m3), std::move(m4),
+                            HeadNormTensors(read, at + "q_norm", c.head_dim), HeadNormTensors(read, at + "k_norm", c.head_dim),
+                            rotary.of_layer[i]});
   }
   final_ = std::make_unique<Norm>(read, "final_norm", c.dim);
   widest = std::max(widest, final_->k);
@@ -314,6 +317,47 @@ void Network::loop(const Part& part, int tasks, F&& fn) {
   for (int i = 0; i < tasks; ++i) fn(i, part.worker);
 }
 
+namespace {
+
+// The root mean square of ARITHMETIC.md, "Norm": r * 2^(s - j - 16).
+struct RootMeanSquare {
+  int s, j, nx;  // nx: head room of the values
+  uint64_t r;
+  RootMeanSquare(const Kernels& kernels, const int32_t* x, int padded, int n, int64_t eps) {
+    const int32_t m = std::max(1, kernels.peak(x, padded));
+    s = std::max(0, bits(static_cast<uint32_t>(m)) - 24);
+    const int64_t total = kernels.squares(x, padded, s);
+    const uint64_t v = static_cast<uint64_t>(std::max<int64_t>(1, total / n + (eps >> (2 * s))));
+    j = (62 - bits(v)) >> 1;
+    r = square_root(v << (2 * j));
+    nx = 31 - bits(static_cast<uint32_t>(m));
+  }
+};
+
+}  // namespace
+
+// The norms of the query and key heads of one row, in place.
+void Network::normalise_heads(const Layer& layer, int row) {
+  const int hd = config_.head_dim;
+  int32_t* y = scratch_->projected.data() + static_cast<size_t>(row) * scratch_->qkv;
+  const auto heads = [&](const HeadNormTensors& norm, int count) {
+    for (int i = 0; i < count; ++i, y += hd) {
+      if (norm.gain.empty()) continue;
+      const RootMeanSquare rms(kernels_, y, hd, hd, config_.eps);
+      kernels_.gain(y, norm.gain.data(), hd, rms.nx);
+      const int64_t inverse = std::min<int64_t>((int64_t{1} << 61) / static_cast<int64_t>(rms.r), std::numeric_limits<int32_t>::max());
+      kernels_.finish(y, hd, static_cast<int32_t>(inverse), rms.nx + norm.exponent + rms.s - rms.j - 17, y);
+    }
+  };
+  heads(layer.q_norm, config_.heads);
+  heads(layer.k_norm, config_.kv_heads);
+}
+
+const int32_t* Network::turns(int layer, int row) const {
+  return scratch_->turns.data() +
+         (static_cast<size_t>(row) * rotary_.size() + static_cast<size_t>(layers_[layer].rotary)) * 2 * config_.head_dim;
+}
+
 void Network::normalise(const Norm& norm, const Part& part) {
   const Scratch& scratch = *scratch_;
   Acts& out = *part.acts;
@@ -321,13 +365,7 @@ void Network::normalise(const Norm& norm, const Part& part) {
   loop(part, part.count, [&](int row, int worker) {
     const int32_t* x = scratch.x.data() + static_cast<size_t>(part.first + row) * scratch.dim;
     int32_t* z = scratch.workers[worker].z.data();
-    const int32_t m = std::max(1, kernels_.peak(x, scratch.dim));
-    const int s = std::max(0, bits(static_cast<uint32_t>(m)) - 24);
-    const int64_t total = kernels_.squares(x, scratch.dim, s);
-    const uint64_t v = static_cast<uint64_t>(std::max<int64_t>(1, total / config_.dim + (config_.eps >> (2 * s))));
-    const int j = (62 - bits(v)) >> 1;
-    const uint64_t r = square_root(v << (2 * j));
-    const int nx = 31 - bits(static_cast<uint32_t>(m));
+    const RootMeanSquare rms(kernels_, x, scratch.dim, config_.dim, config_.eps);
     const int k = static_cast<int>(norm.source.size());
     if (norm.in_place) {
       std::memcpy(z, x, static_cast<size_t>(k) * sizeof *z);
@@ -335,11 +373,11 @@ void Network::normalise(const Norm& norm, const Part& part) {
       for (int i = 0; i < k; ++i) z[i] = x[norm.source[i]];
     }
     for (int i = k; i < norm.k; ++i) z[i] = 0;
-    const Scaled q(kernels_.gain(z, norm.gain.data(), norm.k, nx));
+    const Scaled q(kernels_.gain(z, norm.gain.data(), norm.k, rms.nx));
     kernels_.narrow(z, norm.k, q.nb, q.reciprocal, kernels_.offset, out.q.data() + static_cast<size_t>(row) * norm.k);
-    const int32_t d = static_cast<int32_t>((static_cast<uint64_t>(q.mantissa) << 30) / r);
+    const int32_t d = static_cast<int32_t>((static_cast<uint64_t>(q.mantissa) << 30) / rms.r);
     out.scale[row] = mul31(d, C127);
-    out.exponent[row] = 5 + q.nb + nx + norm.exponent + s - j;
+    out.exponent[row] = 5 + q.nb + rms.nx + norm.exponent + rms.s - rms.j;
   });
 }
 
@@ -368,7 +406,7 @@ void Network::remember(Cache& cache, int layer, int row, int head, int worker) {
   const Cache::Row& r = s.rows[row];
   const int64_t position = r.position;
   const int at = static_cast<int>(position % TILE);
-  const int32_t* turns = s.turns.data() + static_cast<size_t>(row) * 4 * half;
+  const int32_t* const turns = this->turns(layer, row);
   int32_t* turned = s.workers[worker].turned.data();
   alignas(64) uint8_t bytes[256];
   const int32_t* key = s.projected.data() + static_cast<size_t>(row) * s.qkv + s.mixed + head * hd;
@@ -436,7 +474,7 @@ void Network::attend(const Cache& cache, int layer, int first, int count, int kv
       const int n1 = room(kernels_.peak(y, hd));
       for (int far = 0; far < 2; ++far) {
         if (far ? fixed == 0 : own == 0) continue;
-        const int32_t* turns = s.turns.data() + (static_cast<size_t>(row) * 4 + (far && !local ? 2 : 0)) * half;
+        const int32_t* const turns = this->turns(layer, row) + (far && !local ? 2 * half : 0);
         const Scaled q(kernels_.turn(y, half, n1, turns, turns + half, w.turned.data()));
         kernels_.narrow(w.turned.data(), hd, q.nb, q.reciprocal, 0,
                         reinterpret_cast<uint8_t*>(w.queries.data()) + (far * QUERIES + i) * hd);
@@ -507,19 +545,22 @@ std::vector<Network::Part> Network::divide(int rows, const int32_t* lane) {
 void Network::begin(Cache& cache, int rows, const int32_t* token) {
   Scratch& s = *scratch_;
   const int half = config_.head_dim / 2;
-  s.turns.resize(static_cast<size_t>(rows) * 4 * half);
+  s.turns.resize(static_cast<size_t>(rows) * rotary_.size() * 4 * half);
   pool_.run(rows, [&](int row, int) {
     embed(token[row], s.x.data() + static_cast<size_t>(row) * s.dim);
     const int64_t position = s.rows[row].position;
     const int64_t far = std::min<int64_t>(position, cache.anchor_ + cache.window_ - 1);
-    int32_t* to = s.turns.data() + static_cast<size_t>(row) * 4 * half;
-    for (int i = 0; i < half; ++i) {
-      const uint64_t near_phase = static_cast<uint64_t>(position) * frequency_[i];
-      const uint64_t far_phase = static_cast<uint64_t>(far) * frequency_[i];
-      to[i] = sine(near_phase + (uint64_t{1} << 62));
-      to[half + i] = sine(near_phase);
-      to[2 * half + i] = sine(far_phase + (uint64_t{1} << 62));
-      to[3 * half + i] = sine(far_phase);
+    int32_t* to = s.turns.data() + static_cast<size_t>(row) * rotary_.size() * 4 * half;
+    for (const std::vector<uint64_t>& frequency : rotary_) {
+      for (int i = 0; i < half; ++i) {
+        const uint64_t near_phase = static_cast<uint64_t>(position) * frequency[i];
+        const uint64_t far_phase = static_cast<uint64_t>(far) * frequency[i];
+        to[i] = sine(near_phase + (uint64_t{1} << 62));
+        to[half + i] = sine(near_phase);
+        to[2 * half + i] = sine(far_phase + (uint64_t{1} << 62));
+        to[3 * half + i] = sine(far_phase);
+      }
+      to += 4 * half;
     }
   });
 }
@@ -551,6 +592,9 @@ void Network::run(const Part& part, Cache& cache, int32_t* logits, float* stream
     const Layer& layer = layers_[l];
     normalise(layer.attn_norm, part);
     multiply(layer.qkv, part, s.projected.data(), s.qkv, false);
+    if (!layer.q_norm.gain.empty() || !layer.k_norm.gain.empty()) {
+      loop(part, part.count, [&](int i, int) { normalise_heads(layer, part.first + i); });
+    }
     if (cache.branches_.empty()) {
       loop(part, part.count, [&](int i, int worker) {
         for (int head = 0; head < config_.kv_heads; ++head) remember(cache, l, part.first + i, head, worker);

@@ -45,9 +45,11 @@ class Network : public Engine {
   Cache& mine(EngineCache& cache) const;
   void begin(Cache& cache, int rows, const int32_t* token);
   void finish(Cache& cache, int rows, const int32_t* lane, int32_t* logits, float* streams);
+  void normalise_heads(const Layer& layer, int row);
   void remember(Cache& cache, int layer, int row, int head, int worker);
   void attend(const Cache& cache, int layer, int first, int count, int kv_head, int worker);
   void normalise(const Norm& norm, const Part& part);
+  const int32_t* turns(int layer, int row) const;
   void activate(const int32_t* z, int n, int fraction, int row, Acts& out);
   void multiply(const Matrix& m, const Part& part, int32_t* out, size_t stride, bool add);
   void embed(int token, int32_t* x) const;
@@ -58,7 +60,7 @@ class Network : public Engine {
   Buffer<int8_t> embed_;
   Buffer<int32_t> embed_scale_;
   int embed_exponent_ = 0;
-  std::vector<uint64_t> frequency_;
+  std::vector<std::vector<uint64_t>> rotary_;  // tables of frequencies
   std::vector<int> reach_;  // of each layer, in tokens; 0: the cache's whole window
   std::vector<Layer> layers_;
   std::unique_ptr<Norm> final_;

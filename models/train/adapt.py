@@ -62,6 +62,7 @@ class Network:
         """`original`: the checkpoint's id of each sorted id, that of the begin of a text last."""
         import torch
 
+        checkpoint.shape.require_plain()
         cuda = device.startswith("cuda")
         self.shape = replace(checkpoint.shape, vocab=len(original) - 1)  # of the sorted table
         self._dtype = torch.bfloat16 if cuda else torch.float32

@@ -23,7 +23,8 @@ import numpy.typing as npt
 from lmc.models.card import Architecture, Card
 from lmc.models.checkpoint import Shape
 from lmc.models.modelfile import Model, identity, revision, write
-from lmc.models.quantize import LOG2E, frequencies, integer_scales, matrix, norm
+from lmc.models.quantize import LOG2E, integer_scales, matrix, norm
+from lmc.models.rotary import frequencies
 from lmc.models.tokenizer import Ids, TokenTable, prepare
 from lmc.models.train.network import WEIGHT_LIMIT
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lmc.errors import Unsupported
+from lmc.models.card import HEADS
 from lmc.models.checkpoint import Checkpoint, Shape
 from lmc.models.delta import Adapted
 from lmc.models.floatnet import from_checkpoint, from_integers, head_rows
@@ -114,6 +116,7 @@ class Target:
 
 def _of_checkpoint(checkpoint: Checkpoint, begin: int) -> tuple[Shape, dict[str, Array], int]:
     """The shape with the sorted table's size, and the weights by sorted ids."""
+    checkpoint.shape.require_plain()
     _, spelled = prepare(checkpoint.tokenizer_json, checkpoint.shape.vocab, checkpoint.specials)
     table = TokenTable.of(spelled)
     place = {token: i for i, token in reversed(list(enumerate(spelled)))}
@@ -140,6 +143,8 @@ def load(
         )  # fmt: skip
     model = read(path)
     a, t = model.card.architecture, model.tensors
+    if model.card.arithmetic >= HEADS:
+        raise Unsupported(f"lmc cannot train beside {model.card.name}: its attention is not plain")
     frequency = t["rotary.frequency"].astype(np.float64)
     half = len(frequency)
     theta = (frequency[0] / frequency[-1]) ** (half / (half - 1))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,6 +90,30 @@ def test_logits_are_the_processors(name: str) -> None:
     gpu.use("cuda:0")
     ids = np.array(model.tokenizer.encode(SAMPLE.read_bytes()), np.int32)
     found = compared(processor, model.network(0), ids, 20_000)
+    assert found["rows"] >= 20_000
+    assert found["logits that differ"] == 0
+
+
+@needs_gpu
+@pytest.mark.parametrize(
+    ("changes", "features"),
+    [
+        ({"layers": 3}, {"head_norms": "qk", "reach": (0, 9, 0)}),
+        ({}, {"head_norms": "k", "bias": False}),
+        ({"layers": 4}, {"own_rotary": (0, 5, 1 << 63, 5)}),
+        ({"head_dim": 96, "eps": 1 << 38}, {"head_norms": "qk", "own_rotary": (1 << 63, 0)}),
+    ],
+)
+def test_heads_of_every_kind(changes: dict[str, int], features: dict[str, Any]) -> None:
+    """Norms of heads and frequencies of a layer's own, on random networks."""
+    from lmc.kernels.bench_cuda import compared
+
+    made = runpy.run_path(str(Path(__file__).with_name("test_network.py")))
+    config = made["CONFIG"] | changes
+    tensors = made["model"](config, **features)
+    ids = np.array(made["sequence"](4000, made["CONFIG"] | {"extra": 0}), np.int32)
+    processor = _native.Network(tensors, config, 0)
+    found = compared(processor, gpu.engine(tensors, config, 1, 0), ids, 20_000)
     assert found["rows"] >= 20_000
     assert found["logits that differ"] == 0
 

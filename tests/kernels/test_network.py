@@ -48,7 +48,7 @@ CONFIG = {
 
 def model(
     config: dict[str, int], *, bias: bool = True, tied: bool = False, split: int = 7, seed: int = 1,
-    reach: tuple[int, ...] = (),
+    reach: tuple[int, ...] = (), head_norms: str = "", own_rotary: tuple[int, ...] = (),
 ) -> Tensors:  # fmt: skip
     """A random model whose activations stay in a sensible range."""
     g = Generator(seed)
@@ -87,6 +87,14 @@ def model(
     t["rotary.frequency"] = np.array(
         [step >> (i * 8 // c["head_dim"]) for i in range(c["head_dim"] // 2)], np.uint64
     )
+    for i in range(c["layers"]):
+        for part in head_norms:
+            largest = (1 << 30) - 1
+            t[f"layers.{i}.{part}_norm.gain"] = g.ints(-largest, largest, c["head_dim"])
+            t[f"layers.{i}.{part}_norm.exponent"] = g.ints(28, 30, 1)
+    for i, divisor in enumerate(own_rotary):  # 0: none of its own
+        if divisor:
+            t[f"layers.{i}.rotary.frequency"] = t["rotary.frequency"] // np.uint64(divisor)
     return t
 
 
@@ -110,6 +118,13 @@ SHAPES: dict[str, tuple[dict[str, int], dict[str, Any]]] = {
     "multi-head": ({"heads": 3, "kv_heads": 3, "vocab": 64}, {}),
     "one key head": ({"heads": 5, "kv_heads": 1, "dim": 33, "hidden": 31, "vocab": 7}, {}),
     "reach": ({"layers": 4}, {"reach": (5, 0, 17, 40)}),
+    "head norms": ({"layers": 3}, {"head_norms": "qk", "reach": (0, 9, 0)}),
+    "a norm of keys": ({}, {"head_norms": "k", "bias": False}),
+    "frequencies of its own": ({"layers": 4}, {"own_rotary": (0, 5, 1 << 63, 5)}),
+    "all of them": (
+        {"head_dim": 64, "layers": 3, "eps": 1 << 38},
+        {"head_norms": "qk", "own_rotary": (1 << 63, 0, 3), "reach": (0, 11, 0)},
+    ),
     "wide head": ({"heads": 2, "kv_heads": 1, "head_dim": 96, "layers": 1}, {}),
 }
 
@@ -187,13 +202,19 @@ def grow_tree(g: Generator, rows: int, config: dict[str, int]) -> tuple[list[int
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize(
-    ("window", "anchor", "chunk", "reach"),
-    [(100, 0, 24, ()), (9, 0, 24, ()), (20, 5, 40, (5, 0)), (12, 19, 24, (0, 30))],
+    ("window", "anchor", "chunk", "features"),
+    [
+        (100, 0, 24, {}),
+        (9, 0, 24, {}),
+        (20, 5, 40, {"reach": (5, 0)}),
+        (12, 19, 24, {"reach": (0, 30)}),
+        (20, 5, 24, {"head_norms": "qk", "own_rotary": (1 << 63, 0)}),
+    ],
 )
-def test_tree(variant: str, window: int, anchor: int, chunk: int, reach: tuple[int, ...]) -> None:
+def test_tree(variant: str, window: int, anchor: int, chunk: int, features: dict[str, Any]) -> None:
     """Each row of a tree has the logits of its way alone; ways that are kept are the lane's."""
     config, lanes = CONFIG, 3
-    network = native.Network(model(config, reach=reach), config, threads=2, variant=variant)
+    network = native.Network(model(config, **features), config, threads=2, variant=variant)
     cache = native.Cache(network, lanes, window, anchor, chunk)
     g = Generator(11)
     head = sequence(max(anchor, 3), config)
@@ -314,8 +335,9 @@ def test_weights_of_any_size(most: int) -> None:
 def test_wild_scales() -> None:
     """Exponents and gains far from sense saturate alike everywhere."""
     g = Generator(77)
-    for _ in range(12):
-        tensors = model(CONFIG, seed=int(g.ints(0, 1000, 1)[0]))
+    for turn in range(16):
+        norms = "qk" if turn >= 12 else ""
+        tensors = model(CONFIG, seed=int(g.ints(0, 1000, 1)[0]), head_norms=norms)
         for name, t in tensors.items():
             if name.endswith(".exponent"):
                 t += g.ints(-20, 20, 1)
@@ -392,6 +414,35 @@ def put(value: int) -> Any:
 def test_malformed_tensors_are_refused(name: str, change: Any) -> None:
     with pytest.raises(ValueError, match=name.rsplit(".", 1)[0]):
         native.Network(broken(name, change), CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("layers.1.q_norm.gain", put(1 << 30)),
+        ("layers.1.k_norm.gain", lambda t: t[:-1]),
+        ("layers.0.k_norm.exponent", put(97)),
+        ("layers.1.rotary.frequency", lambda t: t[:-1]),
+        ("layers.1.rotary.frequency", lambda t: t.astype(np.int64)),
+    ],
+)
+def test_malformed_heads_are_refused(name: str, change: Any) -> None:
+    tensors = model(CONFIG, head_norms="qk", own_rotary=(0, 3))
+    tensors[name] = change(tensors[name].copy())
+    with pytest.raises(ValueError, match=name.rsplit(".", 1)[0]):
+        native.Network(tensors, CONFIG)
+
+
+def test_the_same_frequencies_again_change_nothing() -> None:
+    """Zeros mean: no rotation; a copy of the common table means: the common table."""
+    tokens = sequence(30, CONFIG)
+    common, own, still = (
+        expected(model(CONFIG, own_rotary=divisors), CONFIG, [0] * 30, tokens, 40, 0)
+        for divisors in ((), (1, 1), (1 << 63, 1 << 63))
+    )
+    np.testing.assert_array_equal(common, own)
+    assert (common[1:] != still[1:]).mean() > 0.9
+    np.testing.assert_array_equal(common[0], still[0])  # nothing to turn at position 0 but itself
 
 
 def test_missing_tensors_are_refused() -> None:

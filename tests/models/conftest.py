@@ -82,25 +82,35 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def tiny_gguf(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same model as llama.cpp's converter writes it: Q and K rows interleaved."""
+def write_gguf(folder: Path, path: Path, kind: str = "llama", packed: str = "F32") -> None:
+    """A Hugging Face directory as llama.cpp's converter writes it: Q and K rows of `llama` and
+    `smollm3` interleaved. `packed`: the type of the matrices of the layers."""
     gguf = pytest.importorskip("gguf", reason="the gguf package is not installed")
-    from lmc.models.checkpoint import HfCheckpoint
+    from lmc.models.checkpoint import NAMES, HfCheckpoint
+    from lmc.models.gguf import INTERLEAVED, ROTARY_FACTORS
+    from lmc.models.gguf import NAMES as THEIRS
 
-    checkpoint, path = HfCheckpoint(tiny), tmp_path_factory.mktemp("gguf") / "tiny.gguf"
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_block_count(SIZES["layers"])
-    writer.add_context_length(256)
-    writer.add_embedding_length(SIZES["dim"])
-    writer.add_feed_forward_length(SIZES["hidden"])
-    writer.add_head_count(SIZES["heads"])
-    writer.add_head_count_kv(SIZES["kv_heads"])
-    writer.add_key_length(SIZES["head_dim"])
-    writer.add_value_length(SIZES["head_dim"])
-    writer.add_rope_freq_base(10000.0)
-    writer.add_layer_norm_rms_eps(1e-5)
-    tokenizer = json.loads((tiny / "tokenizer.json").read_text("utf-8"))
+    checkpoint = HfCheckpoint(folder)
+    s = checkpoint.shape
+    writer = gguf.GGUFWriter(path, kind)
+    writer.add_block_count(s.layers)
+    writer.add_context_length(s.context)
+    writer.add_embedding_length(s.dim)
+    writer.add_feed_forward_length(s.hidden)
+    writer.add_head_count(s.heads)
+    writer.add_head_count_kv(s.kv_heads)
+    writer.add_key_length(s.head_dim)
+    writer.add_value_length(s.head_dim)
+    writer.add_rope_freq_base(s.rope_theta)
+    writer.add_layer_norm_rms_eps(s.epsilon)
+    if s.reach:
+        writer.add_sliding_window(max(s.reach))
+    if len(set(s.divisors)) > 1:
+        writer.add_tensor(ROTARY_FACTORS, np.array(s.divisors, np.float32))
+    elif s.divisors:
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(s.divisors[0])
+    tokenizer = json.loads((folder / "tokenizer.json").read_text("utf-8"))
     vocabulary = sorted(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].get)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
@@ -114,23 +124,33 @@ def tiny_gguf(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     writer.add_tensor("token_embd.weight", checkpoint.tensor("embed"))
     writer.add_tensor("output_norm.weight", checkpoint.tensor("final_norm"))
-    for i in range(SIZES["layers"]):
-        ours, theirs = f"layers.{i}.", f"blk.{i}."
-        for part, heads in (("q", SIZES["heads"]), ("k", SIZES["kv_heads"])):
-            rows = interleaved(checkpoint.tensor(f"{ours}{part}.weight"), heads)
-            writer.add_tensor(f"{theirs}attn_{part}.weight", rows)
-        for a, b in (
-            ("v.weight", "attn_v"),
-            ("out", "attn_output"),
-            ("attn_norm", "attn_norm"),
-            ("ffn_norm", "ffn_norm"),
-            ("gate", "ffn_gate"),
-            ("up", "ffn_up"),
-            ("down", "ffn_down"),
-        ):
-            writer.add_tensor(f"{theirs}{b}.weight", checkpoint.tensor(ours + a))
+    for i, name in ((i, name) for i in range(s.layers) for name in NAMES):
+        tensor = checkpoint.load(f"layers.{i}.{name}")
+        if tensor is None:
+            continue
+        if kind in INTERLEAVED and name[:2] in ("q.", "k."):
+            tensor = interleaved(tensor, s.heads if name[0] == "q" else s.kv_heads)
+        if packed == "F32" or tensor.ndim == 1:
+            writer.add_tensor(f"blk.{i}.{THEIRS[name]}", tensor)
+        else:
+            form = gguf.GGMLQuantizationType[packed]
+            blocks = gguf.quants.quantize(tensor, form)
+            writer.add_tensor(f"blk.{i}.{THEIRS[name]}", blocks, raw_dtype=form)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+@pytest.fixture(scope="session")
+def tiny_gguf(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same model as a GGUF file."""
+    path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
+    write_gguf(tiny, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def to_gguf() -> Callable[..., None]:
+    """`write_gguf`."""
+    return write_gguf

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lmc.errors import LmcError
+from lmc.errors import Corrupt, LmcError, Unsupported
 from lmc.models.checkpoint import HfCheckpoint
-from lmc.models.gguf import BLOCKS, PRETOKENIZERS, Gguf, GgufCheckpoint
+from lmc.models.gguf import (
+    BLOCKS,
+    PRETOKENIZERS,
+    Gguf,
+    GgufCheckpoint,
+    block,
+    gguf_tokenizer,
+)
+from lmc.models.tokenizer import prepare
 
 
 @pytest.mark.parametrize("kind", sorted(BLOCKS))
@@ -25,6 +34,42 @@ def test_blocks_decode_like_the_gguf_package(kind: int) -> None:
     sane = np.isfinite(theirs)
     assert sane.any()
     np.testing.assert_array_equal(ours[sane], theirs.reshape(ours.shape)[sane])
+
+
+@pytest.mark.parametrize("name", ["Q2_K", "Q3_K", "Q5_K", "Q5_0", "Q5_1", "IQ4_XS", "IQ4_NL"])
+def test_other_blocks_are_the_packages(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    gguf = pytest.importorskip("gguf", reason="the gguf package is not installed")
+    kind = int(gguf.GGMLQuantizationType[name])
+    found = block(kind)
+    raw = np.random.default_rng(kind).integers(0, 60, (40, found.size), np.uint8)
+    assert np.isfinite(found.decode(raw)).all()
+    assert found.decode(raw).size == 40 * found.count
+    with pytest.raises(Unsupported, match="unknown"):
+        block(9999)
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(Unsupported, match="alone"):
+        block(kind)
+
+
+def test_sentencepiece_joins_what_scores_best() -> None:
+    from tokenizers import Tokenizer
+
+    plain = ["▁", "a", "b", "c", "d", "ab", "bc", "abc", "▁a", "▁abc", "é"]
+    scores = {"ab": -4.0, "bc": -3.0, "abc": -2.0, "▁a": -9.0, "▁abc": -8.0}
+    tokens = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), *plain]
+    metadata = {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.scores": [0.0] * 257 + [scores.get(token, -20.0) for token in plain],
+    }
+    text, spelled = prepare(gguf_tokenizer(metadata), len(tokens), frozenset({0}))
+    assert spelled[tokens.index("▁abc")] == b" abc"
+    assert spelled[tokens.index("<0x0A>")] == b"\n"
+    split = Tokenizer.from_str(text).encode(" abc abd\né", add_special_tokens=False)
+    # "bc" is better than "ab", and nothing joins "a" and "b" but the token "ab".
+    assert split.tokens == ["▁abc", "▁", "ab", "d", "<0x0A>", "é"]
+    with pytest.raises(Corrupt, match="scores"):
+        gguf_tokenizer({**metadata, "tokenizer.ggml.scores": [0.0]})
 
 
 def test_the_two_forms_of_a_checkpoint_agree(tiny: Path, tiny_gguf: Path) -> None:

@@ -17,13 +17,13 @@ from lmc.models.gguf import GgufCheckpoint
 from lmc.models.quantize import (
     NEVER,
     Recipe,
-    frequencies,
     hartley,
     integer_scales,
     matrix,
     quantize,
     rotate,
 )
+from lmc.models.rotary import frequencies
 
 # The tiny model's identity cannot be pinned: torch may draw other weights tomorrow.
 
@@ -115,7 +115,7 @@ def test_unsupported_checkpoints_are_named(tiny: Path, tmp_path: Path) -> None:
 
     for key, value, message in (
         ("model_type", "gpt_neox", "gpt_neox"),
-        ("rope_scaling", {"rope_type": "yarn", "factor": 4.0}, "yarn"),
+        ("rope_scaling", {"rope_type": "dynamic", "factor": 4.0}, "dynamic"),
         ("hidden_act", "gelu", "gelu"),
         ("mlp_bias", True, "bias"),
     ):
