@@ -29,7 +29,7 @@ import click
 
 from lmc import files
 from lmc.codecs.base import CODECS, DEFAULT_LEVEL
-from lmc.errors import LmcError, NotLmc, TooMuchMemory
+from lmc.errors import LmcError, NotLmc, TooMuchMemory, Usage
 from lmc.files import STREAM, SUFFIX, Skipped
 
 if TYPE_CHECKING:
@@ -384,7 +384,14 @@ COMMANDS = {
 
 MODEL_ACTIONS: dict[str, tuple[str, list[Option]]] = {
     "list": ("Show the models that are known, and which of them are installed.", []),
-    "pull": ("Get models and install them.", [_names("MODEL...", required=True)]),
+    "pull": (
+        "Get models and install them: known ones by name, others of the Llama family by their id "
+        "at Hugging Face, OWNER/NAME or OWNER/NAME:FILE.gguf.",
+        [
+            _names("MODEL...", required=True),
+            click.option("--name", metavar="NAME", help="Call it so (one from Hugging Face)."),
+        ],
+    ),
     "import": (
         "Make a model from a checkpoint: a folder in Hugging Face's form, or a GGUF file.",
         [
@@ -910,7 +917,7 @@ def _guesses(
 
 def run_models(options: ModelOptions) -> int:
     """Do what `lmc models ACTION` says for every model; returns the exit code."""
-    from lmc.models import registry
+    from lmc.models import hub, registry
 
     console = Console(options.quiet)
 
@@ -919,12 +926,19 @@ def run_models(options: ModelOptions) -> int:
             console.say(line)
 
     def one(name: str) -> dict[str, object]:
-        if options.action == "pull":
+        if options.name and len(options.names) > 1:
+            raise Usage("--name is for one model")
+        if options.action == "pull" and not hub.is_id(name):
+            if options.name:
+                raise Usage(f"{name} has its name already", hint="--name is for ids OWNER/NAME")
             made = registry.pull(name, tell)
-        elif options.action == "import":
+        elif options.action in ("pull", "import"):
             path = os.path.normpath(name)
-            own = options.name or os.path.basename(path).removesuffix(".gguf")
-            made = registry.import_checkpoint(path if os.path.exists(path) else name, own, tell)
+            here = options.action == "import" and os.path.exists(path)
+            usual = os.path.basename(path).removesuffix(".gguf")
+            own = options.name or (usual if here or not hub.is_id(name) else hub.short_name(name))
+            bars = sys.stderr.isatty() and not options.quiet
+            made = registry.import_checkpoint(path if here else name, own, tell, bars=bars)
         elif options.action == "verify":
             registry.verify(name)
             tell(f"{name}: undamaged")
@@ -933,7 +947,14 @@ def run_models(options: ModelOptions) -> int:
             registry.remove(name)
             return {"name": name}
         tell(f"{made.card.name} is installed: {made.path} ({files.size(made.size_bytes)})")
-        return {"name": made.card.name, "path": str(made.path), "identity": made.card.identity}
+        return {
+            "name": made.card.name,
+            "path": str(made.path),
+            "size_bytes": made.size_bytes,
+            "licence": made.card.licence,
+            "source": made.card.source,
+            "identity": made.card.identity,
+        }
 
     if options.action == "list":
         console.results = _known_models()

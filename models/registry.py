@@ -22,7 +22,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
-from lmc.errors import Corrupt, LmcError, ModelMissing, Unsupported, Usage
+from lmc.errors import Corrupt, LmcError, ModelMissing, Usage
 from lmc.models.card import WIRE_ID_BYTES, Card
 from lmc.models.modelfile import Model, read, read_card
 
@@ -289,16 +289,21 @@ def pull(
 
 
 def import_checkpoint(
-    path: Path | str, name: str, progress: Progress = lambda _line: None, threads: int = 0
+    path: Path | str,
+    name: str,
+    progress: Progress = lambda _line: None,
+    threads: int = 0,
+    bars: bool = False,
 ) -> Installed:
     """Make a model from a GGUF file, a Hugging Face directory, or the id of a Hugging Face
-    repository, and report what its integers cost. Needs torch.
+    repository (lmc.models.hub), and report what its integers cost. Needs torch.
 
     The identity depends on the calibration, and so on this machine: hand on the model file, not
     the recipe to make it. Raises Usage, Unsupported, Corrupt or ModelMissing.
     """
     from importlib.resources import files as resources
 
+    from lmc.models import hub
     from lmc.models.calibrate import calibrate
     from lmc.models.checkpoint import Checkpoint, HfCheckpoint
     from lmc.models.evaluate import compare
@@ -309,35 +314,23 @@ def import_checkpoint(
     if name in known():
         raise Usage(f"{name} is the name of a known model", hint="choose another name")
     place = Path(path)
+    fetched: hub.Fetched | None = None
     if not place.exists():
-        place = _hugging_face(str(path), progress)
+        if not hub.is_id(str(path)):
+            raise ModelMissing(f"there is no file or directory {path}")
+        fetched = hub.fetch(str(path), progress, bars)
+        place = fetched.path
     checkpoint: Checkpoint = HfCheckpoint(place) if place.is_dir() else GgufCheckpoint(place)
+    if fetched:
+        checkpoint.licence, checkpoint.source = fetched.licence, fetched.source
     recipe = calibrate(checkpoint, progress)
     model = _install(name, lambda: quantize(checkpoint, recipe, name, progress))
     progress("comparing with the float model")
     text = (resources("lmc.models") / "data" / "calibration.txt").read_bytes()[:6000]
     try:
         progress(str(compare(checkpoint, recipe, read(model.path), text, threads)))
+        progress(f"no sum can overflow; identity {model.card.identity}")
     except LmcError:
         model.path.unlink()  # the network refuses it
         raise
     return model
-
-
-def _hugging_face(repository: str, progress: Progress) -> Path:
-    """Download a repository with huggingface_hub, if that is installed."""
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-        raise ModelMissing(f"there is no file or directory {repository}")
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise Unsupported(
-            f"{repository} is no file here, and fetching it from Hugging Face needs a package",
-            hint="pip install huggingface_hub, or download it and give the directory",
-        ) from error
-    progress(f"downloading {repository} from Hugging Face")
-    patterns = ["config.json", "tokenizer.json", "*.safetensors"]
-    try:
-        return Path(snapshot_download(repository, allow_patterns=patterns))
-    except Exception as error:  # network, permission, missing repository: the library has dozens
-        raise ModelMissing(f"cannot download {repository}: {error}") from error

@@ -154,8 +154,8 @@ def test_gguf_files_are_the_same_model(
     ]
     if name == "llama 3":  # the file has the factors as float32
         assert differ == ["rotary.frequency"]
-        found = [made[1]["rotary.frequency"].astype(float) for made in (ours, theirs)]
-        np.testing.assert_allclose(*found, rtol=1e-6)
+        a, b = (made[1]["rotary.frequency"].astype(float) for made in (ours, theirs))
+        np.testing.assert_allclose(a, b, rtol=1e-6)
     else:
         assert differ == []
     assert ours[1].keys() == theirs[1].keys()

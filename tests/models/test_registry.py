@@ -108,7 +108,8 @@ def test_import_makes_a_model(home: Path, tiny_gguf: Path) -> None:
     lines: list[str] = []
     made = registry.import_checkpoint(tiny_gguf, "mine", lines.append, threads=1)
     assert registry.verify("mine") == made.card
-    assert "bits per byte" in lines[-1]
+    assert "bits per byte" in lines[-2]
+    assert made.card.identity in lines[-1]
     with pytest.raises(Usage):
         registry.import_checkpoint(tiny_gguf, "smollm2-135m")
     with pytest.raises(ModelMissing):
@@ -121,6 +122,8 @@ def test_hugging_face_needs_its_package(home: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(Unsupported, match="needs a package"):
         registry.import_checkpoint("someone/something", "mine")
+    with pytest.raises(ModelMissing, match="no file"):
+        registry.import_checkpoint("someone/some/thing", "mine")
 
 
 def test_importing_lmc_models_is_cheap() -> None:
