@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 
 from lmc.codecs.base import Frame, Plan, Report, Settings
 from lmc.errors import Corrupt
-from lmc.kernels import _native
+from lmc.kernels import _native, gpu
 from lmc.kernels.start import start
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def decode_frame(
             raise Corrupt("a network frame in a member without a model")
         opened = cast("Model", model)
         network = opened.network(threads)
-        with opened.turn:
+        with opened.turn, gpu.room(opened.card.name):
             return _native.decode_network(
                 network,
                 opened.vocabulary,
@@ -219,7 +219,7 @@ def encode_network(
     shared = len(lanes[0])
     if layout.lanes > 1 and shared <= layout.anchor:
         layout = Layout(layout.lanes, layout.window, shared // 2)
-    with model.turn:
+    with model.turn, gpu.room(model.card.name):
         payload = _native.encode_network(
             network.result(),
             model.vocabulary,

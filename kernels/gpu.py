@@ -6,6 +6,7 @@ choice decides speed alone and is the whole process's: no file says where it was
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lmc.errors import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from lmc.kernels._native import Engine
 
@@ -64,6 +65,18 @@ def use(device: str, size: int | None = None) -> None:
 def chosen() -> tuple[int, ...]:
     """The numbers of the GPUs in use; none: the processor is."""
     return _chosen
+
+
+@contextmanager
+def room(model: str) -> Iterator[None]:
+    """Around the coding of a frame: raises Usage, which says what a GPU's memory cannot hold."""
+    try:
+        yield
+    except MemoryError as error:
+        if not _chosen:
+            raise
+        why = f"the GPU has no room for a frame with {model}: {error}"
+        raise Usage(why, hint="--device cpu, or --threads 1 for fewer frames at a time") from error
 
 
 def engine(tensors: Mapping[str, Any], config: Mapping[str, Any], threads: int, gpu: int) -> Engine:

@@ -31,6 +31,28 @@ void must(cudaError_t error) {
   throw std::runtime_error(std::string("the GPU failed: ") + cudaGetErrorString(error));
 }
 
+// What a GPU's memory cannot take, in words.
+class NoRoom : public std::bad_alloc {
+ public:
+  explicit NoRoom(std::string text) : text_(std::move(text)) {}
+  const char* what() const noexcept override { return text_.c_str(); }
+
+ private:
+  std::string text_;
+};
+
+// Throws NoRoom unless `fixed` bytes and `each` for each of `count` things are free.
+void need(const std::string& what, size_t fixed, size_t each = 0, size_t count = 0, const char* things = nullptr) {
+  size_t left = 0, all = 0;
+  must(cudaMemGetInfo(&left, &all));
+  const size_t bytes = fixed + each * count;
+  if (bytes <= left) return;
+  std::string text = what + " would take " + std::to_string(bytes) + " bytes of the GPU's memory; " + std::to_string(left) + " of " +
+                     std::to_string(all) + " are free";
+  if (things) text += ", room for " + std::to_string(left > fixed ? (left - fixed) / each : 0) + " " + things;
+  throw NoRoom(text);
+}
+
 int round_up(int n, int to) { return (n + to - 1) / to * to; }
 
 // What the default stream does is done: a cache's own stream would not wait for it.
@@ -101,6 +123,11 @@ struct Weights {
   Matrix matrix() const { return {weight.data(), scale.data(), bias.data(), n, kp, exponent, up}; }
   size_t bytes() const { return weight.bytes() + scale.bytes() + bias.bytes(); }
 };
+
+// Memory of what upload() makes, at most.
+size_t weight_bytes(int n, int64_t inputs) {
+  return static_cast<size_t>(round_up(n, kOutputs)) * static_cast<size_t>(round_up(static_cast<int>(inputs), 64)) + 8 * static_cast<size_t>(n);
+}
 
 // Columns in the order of `source`, if there is one. Throws when a sum could overflow.
 Weights upload(const std::string& name, const int8_t* w, int n, int columns, const std::vector<int32_t>* source,
@@ -222,6 +249,13 @@ class GpuNetwork : public Engine {
     const Reader read{tensors};
     const Config& c = config_;
     const int ids = c.vocab + c.extra, width = c.heads * c.head_dim, qkv = width + 2 * c.kv_heads * c.head_dim;
+    size_t all = static_cast<size_t>(ids) * static_cast<size_t>(c.dim + 4) + weight_bytes(c.vocab, read.length("final_norm.source"));
+    for (int i = 0; i < c.layers; ++i) {
+      const std::string at = "layers." + std::to_string(i) + ".";
+      all += weight_bytes(qkv, read.length(at + "attn_norm.source")) + weight_bytes(c.dim, width) +
+             weight_bytes(2 * c.hidden, read.length(at + "ffn_norm.source")) + weight_bytes(c.dim, c.hidden);
+    }
+    need("the model", all);
     const int8_t* embed = read.weights("embed.weight", ids, c.dim);
     embed_ = Memory<int8_t>(embed, static_cast<size_t>(ids) * c.dim);
     embed_scale_ = Memory<int>(read.scales("embed", ids), ids);
@@ -359,10 +393,16 @@ GpuCache::GpuCache(const GpuNetwork& network, int lanes, int window, int anchor,
   length_.assign(static_cast<size_t>(lanes), anchor);
   length_[0] = 0;
   const auto all = static_cast<size_t>(lanes) * static_cast<size_t>(c.kv_heads);
+  const auto seen = [&](const Layer& l) { return l.reach > 0 ? std::min(window, l.reach) : window; };
+  size_t each = 0;  // tokens of a lane, over all layers
+  for (const Layer& l : network.layers_) each += static_cast<size_t>(seen(l) + chunk_ + (chunk_ > 1 ? heads_.chunk : 0));
+  const size_t token = static_cast<size_t>(c.kv_heads) * static_cast<size_t>(2 * c.head_dim + 8);
+  need("the keys of " + std::to_string(lanes) + " lanes of " + std::to_string(window) + " tokens",
+       network.layers_.size() * static_cast<size_t>(anchor) * token, each * token, static_cast<size_t>(lanes), "lanes");
   for (const Layer& l : network.layers_) {
     OfLayer o;
     o.local = l.reach > 0;
-    o.window = o.local ? std::min(window, l.reach) : window;
+    o.window = seen(l);
     o.size = o.window + chunk_;
     const size_t ring = all * static_cast<size_t>(o.size), shared = static_cast<size_t>(c.kv_heads) * static_cast<size_t>(anchor);
     const size_t tokens = ring + shared + (chunk_ > 1 ? all * static_cast<size_t>(heads_.chunk) : 0);
@@ -404,6 +444,9 @@ void GpuCache::make_room(int rows) {
   const auto n = static_cast<size_t>(rows);
   const int width = c.heads * c.head_dim;
   s_ = {};
+  const int each = network_->widest_ + 4 * (3 + c.dim + 2 * c.kv_heads * c.head_dim + 2 * c.hidden + 4 * c.heads + c.vocab) + 10 * width +
+                   8 * static_cast<int>(network_->rotary_.size()) * c.head_dim;
+  need("a pass of " + std::to_string(rows) + " tokens", 0, static_cast<size_t>(each), n, "tokens");
   s_.q = Memory<int8_t>(n * static_cast<size_t>(network_->widest_));
   s_.queries = Memory<int8_t>(2 * n * static_cast<size_t>(width));
   s_.scale = Memory<int>(n);
@@ -683,10 +726,12 @@ extern "C" lmc::Engine* lmc_cuda_engine(const lmc::Tensors& tensors, const lmc::
   *unusable = false;
   try {
     return new lmc::cuda::GpuNetwork(tensors, config, threads, device);
+  } catch (const lmc::cuda::NoRoom& e) {
+    std::snprintf(error, room, "%s", e.what());
   } catch (const std::bad_alloc&) {
     size_t left = 0, all = 0;
     cudaMemGetInfo(&left, &all);
-    std::snprintf(error, room, "the model does not fit the GPU, which has %zu of %zu MiB left", left >> 20, all >> 20);
+    std::snprintf(error, room, "its memory is full: %zu of %zu bytes are free", left, all);
   } catch (const std::invalid_argument& e) {
     *unusable = true;
     std::snprintf(error, room, "%s", e.what());

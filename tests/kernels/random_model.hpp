@@ -25,7 +25,7 @@ struct Model {
   Tensors tensors;
   std::deque<std::vector<int8_t>> bytes;
   std::deque<std::vector<int32_t>> words;
-  std::vector<uint64_t> frequency;
+  std::vector<uint64_t> frequency, still;
   int wild;  // how far the exponents of matrices stray
 
   void put(const std::string& name, const std::vector<int64_t>& v) {
@@ -65,6 +65,18 @@ struct Model {
     const uint64_t step = static_cast<uint64_t>((static_cast<unsigned __int128>(1) << 64) / 40);
     for (int i = 0; i < c.head_dim / 2; ++i) frequency.push_back(step >> (i * 8 / c.head_dim));
     tensors["rotary.frequency"] = {Type::u64, {c.head_dim / 2}, frequency.data()};
+  }
+  // Gives every layer norms of its heads, and every second one frequencies of its own: none.
+  void heads(const Config& c) {
+    still.assign(static_cast<size_t>(c.head_dim / 2), 0);
+    for (int i = 0; i < c.layers; ++i) {
+      const std::string at = "layers." + std::to_string(i) + ".";
+      for (const char* part : {"q_norm", "k_norm"}) {
+        put(at + part + ".gain", g.ints(-(1 << 30) + 1, (1 << 30) - 1, c.head_dim));
+        put(at + part + ".exponent", g.ints(30 - wild, 30 + wild, 1));
+      }
+      if (i % 2) tensors[at + "rotary.frequency"] = {Type::u64, {c.head_dim / 2}, still.data()};
+    }
   }
 };
 

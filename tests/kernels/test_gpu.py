@@ -77,6 +77,20 @@ def test_small_files_do_not_wait_for_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_
         gpu.use("cuda:2")
 
 
+def test_a_full_gpu_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the processor's memory nothing is known: there a MemoryError stays what it is."""
+
+    def full(*_given: object) -> bytes:
+        raise MemoryError("the keys of 64 lanes would take 9 bytes of the GPU's memory; 8 are free")
+
+    monkeypatch.setattr(_native, "encode_network", full)
+    with pytest.raises(MemoryError):
+        lmc.compress(SAMPLE.read_bytes()[:5000], 4)
+    monkeypatch.setattr(gpu, "_chosen", (0,))
+    with pytest.raises(Usage, match="lmc-tiny: the keys of 64 lanes"), gpu.room("lmc-tiny"):
+        full()
+
+
 needs_gpu = pytest.mark.skipif(not gpus(), reason="there is no GPU")
 
 
@@ -126,6 +140,19 @@ def test_files_of_either_open_on_the_other() -> None:
     assert lmc.compress(data, 4, frame_size=1 << 16) == plain
     assert lmc.decompress(plain) == data
     assert lmc.decompress(lmc.compress(data[:5000], 4)) == data[:5000]  # one lane: trees
+
+
+@needs_gpu
+def test_what_does_not_fit_is_refused() -> None:
+    """Caches larger than any GPU: told in bytes, and nothing of it is left allocated."""
+    model = registry.open_model("lmc-small")
+    gpu.use("cuda:0")
+    engine = model.network(1)
+    for _ in range(3):
+        with pytest.raises(MemoryError, match=r"60000 lanes .* bytes .* room for \d+ lanes"):
+            _native.Cache(engine, 60000, 4096, 0, 256)
+    one = np.zeros(1, np.int32)
+    assert engine.forward(_native.Cache(engine, 4, 768), one, one).any()
 
 
 @needs_gpu

@@ -42,8 +42,10 @@ void compare(const char* what, int rows, int vocab, const int32_t* a, const int3
   if (here) std::printf("%s: %ld of %ld logits differ\n", what, here, static_cast<long>(int64_t{rows} * vocab));
 }
 
-void try_out(const Config& c, int lanes, int window, int anchor, uint64_t seed, int wild, const std::vector<int32_t>& reach) {
+void try_out(const Config& c, int lanes, int window, int anchor, uint64_t seed, int wild, const std::vector<int32_t>& reach,
+             bool heads = false) {
   Model model(c, seed, wild);
+  if (heads) model.heads(c);
   if (!reach.empty()) {
     model.words.emplace_back(reach);
     model.tensors["reach"] = {Type::i32, {c.layers}, model.words.back().data()};
@@ -169,6 +171,9 @@ int main(int argc, char** argv) {
     try_out(group, 9, 100, 33, 4, 2, {0, 12});
     try_out(group, 200, 64, 20, 5, 4, {9, 0});
     try_out(wide, 12, 500, 0, 6, 1, {});
+    try_out(small, 70, 40, 16, 7, 6, {}, true);
+    try_out(group, 9, 100, 33, 8, 2, {0, 12}, true);
+    try_out(wide, 12, 500, 3, 9, 1, {}, true);
     std::printf("%ld rows compared, %ld logits differ\n", compared, wrong);
   }
   if (argc > 1) time_passes();
