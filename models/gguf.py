@@ -323,9 +323,11 @@ class GgufCheckpoint(Checkpoint):
         layers: int = field(f"{self.kind}.block_count", int)
         head_dim = meta.get(f"{self.kind}.attention.key_length", dim // max(heads, 1))
         context: int = field(f"{self.kind}.context_length", int)
-        theta = float(meta.get(f"{self.kind}.rope.freq_base", 10000.0))
-        divisors, score_factor = self._stretch(theta, head_dim, context)
+        theta = meta.get(f"{self.kind}.rope.freq_base", 10000.0)
         window = meta.get(f"{self.kind}.attention.sliding_window", 0)
+        if not all(isinstance(value, int | float) for value in (head_dim, theta, window)):
+            raise Corrupt("the GGUF file has a size that is no number")
+        divisors, score_factor = self._stretch(theta, head_dim, context)
         self.tokens: list[str] = field("tokenizer.ggml.tokens", list)
         super().__init__(
             Shape(
@@ -337,7 +339,7 @@ class GgufCheckpoint(Checkpoint):
                 hidden=field(f"{self.kind}.feed_forward_length", int),
                 vocab=len(self.tokens),
                 context=context,
-                rope_theta=theta,
+                rope_theta=float(theta),
                 epsilon=field(f"{self.kind}.attention.layer_norm_rms_epsilon", float),
                 tied="output.weight" not in self.file.entries,
                 reach=(window,) * layers if 0 < window < WINDOW else (),

@@ -18,6 +18,7 @@ from lmc.errors import Corrupt, Unsupported
 
 PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459")
 DIGITS = 50
+WIDEST = 4096  # channels of a head that anybody would make
 
 Stretch = tuple[tuple[float, ...], float]
 """What the frequencies of the pairs are divided by (empty: by 1), and what attention scores are
@@ -40,7 +41,8 @@ def frequencies(
         turns = [radians / (2 * PI) for radians in _inverse(theta, head_dim)]
         if divisors:
             turns = [turn / Decimal(by) for turn, by in zip(turns, divisors, strict=True)]
-        return np.array([int((turn * (1 << 64)).to_integral_value()) for turn in turns], np.uint64)
+        whole = [int((turn * (1 << 64)).to_integral_value()) % (1 << 64) for turn in turns]
+        return np.array(whole, np.uint64)
 
 
 def stretch(options: Mapping[str, Any], theta: float, head_dim: int, context: int) -> Stretch:
@@ -55,6 +57,8 @@ def stretch(options: Mapping[str, Any], theta: float, head_dim: int, context: in
         return (), 1.0
     if rule not in ("linear", "llama3", "yarn"):
         raise Unsupported(f"the model scales its rotary positions by {rule!r}")
+    if not (math.isfinite(theta) and theta > 1 and 2 <= head_dim <= WIDEST):
+        raise Corrupt("the checkpoint states an impossible rotary base or size of a head")
 
     def number(name: str, usual: float | None = None) -> Decimal:
         value = options.get(name)
@@ -64,6 +68,8 @@ def stretch(options: Mapping[str, Any], theta: float, head_dim: int, context: in
         return Decimal(value)
 
     factor = number("factor")
+    if factor < 1:
+        raise Corrupt("the checkpoint's rotary scaling has no usable factor")
     if rule == "linear":
         return (float(factor),) * (head_dim // 2), 1.0
     made_for = number("original_max_position_embeddings", context)
