@@ -14,7 +14,7 @@ import numpy as np
 
 from lmc.errors import Unsupported
 from lmc.models.checkpoint import Checkpoint
-from lmc.models.floatnet import FloatNet, from_checkpoint
+from lmc.models.floatnet import FloatNet, Weights
 from lmc.models.quantize import BALANCE_STEPS, Progress, Recipe, rotate
 from lmc.models.tokenizer import Tokenizer, TokenTable, prepare
 
@@ -100,29 +100,28 @@ def calibrate(checkpoint: Checkpoint, progress: Progress = lambda _line: None) -
             largest = max(largest, float(np.abs(rotate(x.double().numpy())).max()))
         return x
 
-    weights = from_checkpoint(checkpoint)
-    net = FloatNet(checkpoint.shape, weights, site)
+    net = FloatNet(checkpoint.shape, Weights(checkpoint), site)
     texts = sequences(checkpoint, WINDOWS)
     candidates = sorted(checkpoint.specials)[:4] or [0]
     progress("choosing the token that begins a text")
     if len(candidates) > 1:
-
-        def loss(first: int) -> float:
-            return sum(float(net.losses(ids, first).sum()) for ids in texts[:2])
-
-        begin = min(candidates, key=loss)
+        tried = [(ids, first) for first in candidates for ids in texts[:2]]
+        found = net.losses([ids for ids, _ in tried], [first for _, first in tried])
+        nats = dict.fromkeys(candidates, 0.0)
+        for (_, first), losses in zip(tried, found, strict=True):
+            nats[first] += float(losses.sum())
+        begin = min(candidates, key=lambda first: nats[first])
     else:
         begin = candidates[0]
     hidden.clear()
-    for i, ids in enumerate(texts):
-        progress(f"calibrating, text {i + 1} of {len(texts)}")
-        with torch.inference_mode():
-            net.hidden(torch.cat([torch.tensor([begin]), ids[:-1]]))
+    progress("calibrating")
+    with torch.inference_mode():
+        net.hidden([torch.cat([torch.tensor([begin]), ids[:-1]]) for ids in texts])
     balance = []
     for i in range(checkpoint.shape.layers):
         progress(f"balancing layer {i + 1} of {checkpoint.shape.layers}")
         name = f"layers.{i}.down"
-        down = rotate(weights[name].T.astype(np.float64)).T
+        down = rotate(checkpoint.tensor(name).T.astype(np.float64)).T
         balance.append(
             _balance(torch.cat(hidden.pop(name)), torch.from_numpy(down.astype(np.float32)))
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmc.models.checkpoint import Checkpoint
-from lmc.models.floatnet import FloatNet, from_checkpoint
+from lmc.models.floatnet import FloatNet, Weights
 from lmc.models.modelfile import Model
 from lmc.models.quantize import Recipe
 from lmc.models.tokenizer import Ids, prepare
@@ -70,13 +70,10 @@ def float_bits(checkpoint: Checkpoint, recipe: Recipe, ids: Ids) -> float:
 
     _text, spelled = prepare(checkpoint.tokenizer_json, checkpoint.shape.vocab, checkpoint.specials)
     keep = torch.tensor([bool(token) for token in spelled])
-    net = FloatNet(checkpoint.shape, from_checkpoint(checkpoint))
-    tokens = torch.from_numpy(ids.astype(np.int64))
-    total = 0.0
-    for start in range(0, len(tokens), WINDOW):
-        window = tokens[start : start + WINDOW]
-        total += float(net.losses(window, recipe.begin, keep).double().sum())
-    return total / math.log(2)
+    net = FloatNet(checkpoint.shape, Weights(checkpoint))
+    windows = torch.from_numpy(ids.astype(np.int64)).split(WINDOW)
+    losses = net.losses(windows, [recipe.begin] * len(windows), keep)
+    return sum(float(nats.double().sum()) for nats in losses) / math.log(2)
 
 
 def compare(

@@ -7,7 +7,7 @@ activations imitated. torch is imported inside the functions: nothing else in lm
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,24 +24,47 @@ LOG2E = math.log2(math.e)
 Site = Callable[[str, "Tensor"], "Tensor"]
 
 
-def from_checkpoint(checkpoint: Checkpoint) -> dict[str, Array]:
-    """The float weights, by the names that `FloatNet` takes."""
-    tensor = checkpoint.tensor
-    out: dict[str, Array] = {"embed": tensor("embed"), "final_norm": tensor("final_norm")}
-    out["head"] = out["embed"] if checkpoint.shape.tied else tensor("head")
-    for i in range(checkpoint.shape.layers):
-        at = f"layers.{i}."
-        for name in ("attn_norm", "ffn_norm", "out", "down"):
-            out[at + name] = tensor(at + name)
-        out[at + "qkv"] = np.concatenate([tensor(f"{at}{part}.weight") for part in "qkv"])
-        out[at + "gate_up"] = np.concatenate([tensor(at + "gate"), tensor(at + "up")])
-        bias = checkpoint.bias(i)
+class Weights(Mapping[str, Array]):
+    """The float weights of a checkpoint, by the names that `FloatNet` takes. Of the layers one is
+    in memory at a time, because a model with as many bytes as the machine should still be
+    importable: walk through them in their order."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        tensor = checkpoint.tensor
+        self._checkpoint = checkpoint
+        self._outer = {"embed": tensor("embed"), "final_norm": tensor("final_norm")}
+        self._outer["head"] = self._outer["embed"] if checkpoint.shape.tied else tensor("head")
+        self._held: tuple[int, dict[str, Array]] = (-1, {})
+
+    def _layer(self, i: int) -> dict[str, Array]:
+        if self._held[0] == i:
+            return self._held[1]
+        self._held = (-1, {})
+        tensor, at = self._checkpoint.tensor, f"layers.{i}."
+        out = {name: tensor(at + name) for name in ("attn_norm", "ffn_norm", "out", "down")}
+        out["qkv"] = np.concatenate([tensor(f"{at}{part}.weight") for part in "qkv"])
+        out["gate_up"] = np.concatenate([tensor(at + "gate"), tensor(at + "up")])
+        bias = self._checkpoint.bias(i)
         if bias is not None:
-            out[at + "bias"] = bias
-        if checkpoint.shape.head_norms:
-            for name in ("q_norm", "k_norm"):
-                out[at + name] = tensor(at + name)
-    return out
+            out["bias"] = bias
+        if self._checkpoint.shape.head_norms:
+            out |= {name: tensor(at + name) for name in ("q_norm", "k_norm")}
+        self._held = (i, out)
+        return out
+
+    def __getitem__(self, name: str) -> Array:
+        if not name.startswith("layers."):
+            return self._outer[name]
+        _, layer, inner = name.split(".")
+        return self._layer(int(layer))[inner]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._outer
+        for i in range(self._checkpoint.shape.layers):
+            yield from [f"layers.{i}.{name}" for name in self._layer(i)]
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def real(tensors: Mapping[str, Array], name: str, part: str) -> Array:
@@ -93,24 +116,25 @@ def from_integers(tensors: Mapping[str, Array], shape: Shape) -> dict[str, Array
 
 
 class FloatNet:
-    """A Llama-family transformer with `weights` as `from_checkpoint` names them."""
+    """A Llama-family transformer with `weights` as `Weights` names them."""
 
     def __init__(
         self, shape: Shape, weights: Mapping[str, Array], site: Site | None = None
     ) -> None:
+        self.shape = shape
+        self.weights = weights
+        self.site: Site = site or (lambda _name, x: x)
+
+    def _weight(self, name: str) -> Tensor:
         import torch
 
-        self.shape = shape
-        self.weights = {
-            name: torch.from_numpy(np.ascontiguousarray(w)) for name, w in weights.items()
-        }
-        self.site: Site = site or (lambda _name, x: x)
+        return torch.from_numpy(np.ascontiguousarray(self.weights[name]))
 
     def _norm(self, x: Tensor, name: str) -> Tensor:
         import torch
 
         rms = torch.rsqrt(x.square().mean(-1, keepdim=True) + self.shape.epsilon)
-        return self.site(name, x * rms * self.weights[name])
+        return self.site(name, x * rms * self._weight(name))
 
     def _rotate(self, x: Tensor) -> Tensor:
         """Rotary positions on [heads, tokens, head_dim], pairs (i, i + half)."""
@@ -134,59 +158,69 @@ class FloatNet:
         reach = self.shape.reach[layer] if self.shape.reach else 0
         return (back >= 0) & (back < (reach or tokens))
 
-    def hidden(self, tokens: Tensor) -> Tensor:
-        """The input of the head, [tokens, dim], for one sequence from an empty context."""
-        import torch
+    def _layer(self, i: int, x: Tensor) -> Tensor:
+        """The residual stream [tokens, dim] of one sequence after layer `i`."""
         from torch.nn import functional
 
-        s, w, site = self.shape, self.weights, self.site
-        x = w["embed"][tokens]
+        s, site, at = self.shape, self.site, f"layers.{i}."
         query, key = s.heads * s.head_dim, s.kv_heads * s.head_dim
-        for i in range(s.layers):
-            at = f"layers.{i}."
-            qkv = functional.linear(
-                self._norm(x, at + "attn_norm"), w[at + "qkv"], w.get(at + "bias")
-            )
-            q, k, v = (
-                part.reshape(len(tokens), -1, s.head_dim).transpose(0, 1)
-                for part in (qkv[:, :query], qkv[:, query:-key], qkv[:, -key:])
-            )
-            if s.head_norms:
-                q, k = self._norm(q, at + "q_norm"), self._norm(k, at + "k_norm")
-            if i not in s.still:
-                q, k = self._rotate(q), self._rotate(k)
-            q, k, v = site(at + "q", q), site(at + "k", k), site(at + "v", v)
-            mixed = functional.scaled_dot_product_attention(
-                q[None],
-                k[None],
-                v[None],
-                attn_mask=self._seen(i, len(tokens)),
-                scale=s.score_factor / math.sqrt(s.head_dim),
-                enable_gqa=True,
-            )[0]
-            mixed = site(at + "out", mixed.transpose(0, 1).reshape(len(tokens), query))
-            x = x + functional.linear(mixed, w[at + "out"])
-            gate, up = functional.linear(self._norm(x, at + "ffn_norm"), w[at + "gate_up"]).chunk(
-                2, -1
-            )
-            x = x + functional.linear(site(at + "down", functional.silu(gate) * up), w[at + "down"])
-            site("residual", x)
-        hidden: torch.Tensor = self._norm(x, "final_norm")
-        return hidden
+        bias = self._weight(at + "bias") if at + "bias" in self.weights else None
+        qkv = functional.linear(self._norm(x, at + "attn_norm"), self._weight(at + "qkv"), bias)
+        q, k, v = (
+            part.reshape(len(x), -1, s.head_dim).transpose(0, 1)
+            for part in (qkv[:, :query], qkv[:, query:-key], qkv[:, -key:])
+        )
+        if s.head_norms:
+            q, k = self._norm(q, at + "q_norm"), self._norm(k, at + "k_norm")
+        if i not in s.still:
+            q, k = self._rotate(q), self._rotate(k)
+        q, k, v = site(at + "q", q), site(at + "k", k), site(at + "v", v)
+        mixed = functional.scaled_dot_product_attention(
+            q[None],
+            k[None],
+            v[None],
+            attn_mask=self._seen(i, len(x)),
+            scale=s.score_factor / math.sqrt(s.head_dim),
+            enable_gqa=True,
+        )[0]
+        mixed = site(at + "out", mixed.transpose(0, 1).reshape(len(x), query))
+        x = x + functional.linear(mixed, self._weight(at + "out"))
+        both = functional.linear(self._norm(x, at + "ffn_norm"), self._weight(at + "gate_up"))
+        gate, up = both.chunk(2, -1)
+        down = site(at + "down", functional.silu(gate) * up)
+        x = x + functional.linear(down, self._weight(at + "down"))
+        site("residual", x)
+        return x
 
-    def losses(self, tokens: Tensor, begin: int, keep: Tensor | None = None) -> Tensor:
-        """Nats of each token, after `begin` as the first, [tokens]. `keep`: the ids that can
-        follow (all others get probability zero)."""
+    def hidden(self, sequences: Sequence[Tensor]) -> list[Tensor]:
+        """The inputs of the head, [tokens, dim], for sequences that each begin in an empty
+        context. All of them pass a layer before the next one is loaded."""
+        embed = self._weight("embed")
+        streams = [embed[tokens] for tokens in sequences]
+        for i in range(self.shape.layers):
+            streams = [self._layer(i, x) for x in streams]
+        return [self._norm(x, "final_norm") for x in streams]
+
+    def losses(
+        self, sequences: Sequence[Tensor], begins: Sequence[int], keep: Tensor | None = None
+    ) -> list[Tensor]:
+        """Nats of each token of each sequence, after its `begin` as the first. `keep`: the ids
+        that can follow (all others get probability zero)."""
         import torch
         from torch.nn import functional
 
         with torch.inference_mode():
-            first = torch.tensor([begin], dtype=tokens.dtype)
-            hidden = self.hidden(torch.cat([first, tokens[:-1]]))
-            logits = functional.linear(hidden, self.weights["head"])
-            if keep is not None:
-                logits.masked_fill_(~keep, float("-inf"))
-            return functional.cross_entropy(logits, tokens.long(), reduction="none")
+            fed = [
+                torch.cat([torch.tensor([begin], dtype=tokens.dtype), tokens[:-1]])
+                for tokens, begin in zip(sequences, begins, strict=True)
+            ]
+            head, out = self._weight("head"), []
+            for hidden, tokens in zip(self.hidden(fed), sequences, strict=True):
+                logits = functional.linear(hidden, head)
+                if keep is not None:
+                    logits.masked_fill_(~keep, float("-inf"))
+                out.append(functional.cross_entropy(logits, tokens.long(), reduction="none"))
+            return out
 
 
 def imitate_int8(name: str, x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from lmc.errors import Unsupported
 from lmc.models.card import HEADS
 from lmc.models.checkpoint import Checkpoint, Shape
 from lmc.models.delta import Adapted
-from lmc.models.floatnet import from_checkpoint, from_integers, head_rows
+from lmc.models.floatnet import Weights, from_integers, head_rows
 from lmc.models.gguf import GgufCheckpoint
 from lmc.models.modelfile import read
 from lmc.models.quantize import rotate
@@ -121,7 +121,7 @@ def _of_checkpoint(checkpoint: Checkpoint, begin: int) -> tuple[Shape, dict[str,
     table = TokenTable.of(spelled)
     place = {token: i for i, token in reversed(list(enumerate(spelled)))}
     original = np.array([place.get(token, begin) for token in table.tokens] + [begin])
-    weights = from_checkpoint(checkpoint)
+    weights = dict(Weights(checkpoint))
     weights["embed"] = weights["embed"][original]
     weights["head"] = weights["head"][original[:-1]]
     return replace(checkpoint.shape, vocab=len(table)), weights, len(table)

@@ -17,7 +17,7 @@ from lmc.errors import Corrupt, Unsupported
 from lmc.models.card import HEADS, PLAIN, REACH
 from lmc.models.checkpoint import INDEX, HfCheckpoint
 from lmc.models.evaluate import compare
-from lmc.models.floatnet import FloatNet, from_checkpoint
+from lmc.models.floatnet import FloatNet, Weights
 from lmc.models.gguf import GgufCheckpoint
 from lmc.models.modelfile import Model, check
 from lmc.models.quantize import Recipe, quantize
@@ -97,11 +97,11 @@ def test_every_architecture(name: str, tiny: Path, tmp_path: Path, text: str) ->
     case = CASES[name]
     theirs = build(case, tiny, tmp_path)
     checkpoint = HfCheckpoint(tmp_path)
-    ours = FloatNet(checkpoint.shape, from_checkpoint(checkpoint))
+    ours = FloatNet(checkpoint.shape, Weights(checkpoint))
     ids = torch.arange(5, 95)
     with torch.no_grad():
         want = theirs(ids[None]).logits[0]
-        got = ours.hidden(ids) @ ours.weights["head"].T
+        got = ours.hidden([ids])[0] @ torch.from_numpy(ours.weights["head"].T)
     torch.testing.assert_close(got, want, rtol=1e-3, atol=2e-3)
 
     recipe = Recipe(0, residual=1)

@@ -12,7 +12,7 @@ import pytest
 
 from lmc.errors import Unsupported
 from lmc.models.checkpoint import HfCheckpoint
-from lmc.models.floatnet import FloatNet, from_checkpoint, from_integers
+from lmc.models.floatnet import FloatNet, Weights, from_integers
 from lmc.models.gguf import GgufCheckpoint
 from lmc.models.quantize import (
     NEVER,
@@ -73,13 +73,13 @@ def test_integers_stand_for_the_same_network(tiny: Path, text: str) -> None:
     chance = np.random.default_rng(0)
     balance = chance.integers(-1, 2, (checkpoint.shape.layers, checkpoint.shape.hidden)).tolist()
     _card, tensors = quantize(checkpoint, Recipe(0, residual=2, balance=balance), "tiny")
-    floats = FloatNet(checkpoint.shape, from_checkpoint(checkpoint))
+    floats = FloatNet(checkpoint.shape, Weights(checkpoint))
     shape = replace(checkpoint.shape, epsilon=checkpoint.shape.epsilon / 2**4)
     integers = FloatNet(shape, from_integers(tensors, shape))
     ids = torch.from_numpy(np.flatnonzero(tensors["tokenizer.ids"] >= 0)[10:150])
-    want = floats.hidden(ids) @ floats.weights["head"].T
+    want = floats.hidden([ids])[0] @ torch.from_numpy(floats.weights["head"].T)
     stored = torch.from_numpy(tensors["tokenizer.ids"].astype(np.int64))
-    got = integers.hidden(stored[ids]) @ integers.weights["head"].T
+    got = integers.hidden([stored[ids]])[0] @ torch.from_numpy(integers.weights["head"].T)
     known = stored >= 0
     error = (got[:, stored[known]] - want[:, known]).std()
     assert error < 0.15 * want.std()
@@ -131,9 +131,9 @@ def test_float_network_is_that_of_transformers(tiny: Path) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
     model = transformers.LlamaForCausalLM.from_pretrained(tiny)
-    net = FloatNet(HfCheckpoint(tiny).shape, from_checkpoint(HfCheckpoint(tiny)))
+    net = FloatNet(HfCheckpoint(tiny).shape, Weights(HfCheckpoint(tiny)))
     ids = torch.arange(5, 60)
     with torch.no_grad():
         want = model(ids[None]).logits[0]
-        got = net.hidden(ids) @ net.weights["head"].T
+        got = net.hidden([ids])[0] @ torch.from_numpy(net.weights["head"].T)
     torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-3)
