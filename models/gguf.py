@@ -315,7 +315,7 @@ class GgufCheckpoint(Checkpoint):
         if self.kind not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
             raise Unsupported(f"{path} holds a {self.kind!r} model; lmc imports {known}")
-        if f"{self.kind}.expert_count" in self.file.metadata:
+        if self.file.metadata.get(f"{self.kind}.expert_count"):
             raise Unsupported(f"{path} holds a mixture of experts")
         heads: int = field(f"{self.kind}.attention.head_count", int)
         dim: int = field(f"{self.kind}.embedding_length", int)
@@ -327,6 +327,8 @@ class GgufCheckpoint(Checkpoint):
         window = meta.get(f"{self.kind}.attention.sliding_window", 0)
         if not all(isinstance(value, int | float) for value in (head_dim, theta, window)):
             raise Corrupt("the GGUF file has a size that is no number")
+        if meta.get(f"{self.kind}.rope.dimension_count", head_dim) != head_dim:
+            raise Unsupported(f"{path} holds a model that rotates a part of each head only")
         divisors, score_factor = self._stretch(theta, head_dim, context)
         self.tokens: list[str] = field("tokenizer.ggml.tokens", list)
         super().__init__(

@@ -82,7 +82,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def write_gguf(folder: Path, path: Path, kind: str = "llama", packed: str = "F32") -> None:
+def write_gguf(
+    folder: Path, path: Path, kind: str = "llama", packed: str = "F32", *,
+    rotated: int = 0, experts: int = 0,
+) -> None:  # fmt: skip
     """A Hugging Face directory as llama.cpp's converter writes it: Q and K rows of `llama` and
     `smollm3` interleaved. `packed`: the type of the matrices of the layers."""
     gguf = pytest.importorskip("gguf", reason="the gguf package is not installed")
@@ -101,6 +104,8 @@ def write_gguf(folder: Path, path: Path, kind: str = "llama", packed: str = "F32
     writer.add_head_count_kv(s.kv_heads)
     writer.add_key_length(s.head_dim)
     writer.add_value_length(s.head_dim)
+    writer.add_rope_dimension_count(rotated or s.head_dim)
+    writer.add_expert_count(experts)
     writer.add_rope_freq_base(s.rope_theta)
     writer.add_layer_norm_rms_eps(s.epsilon)
     if s.reach:

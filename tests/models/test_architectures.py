@@ -161,6 +161,19 @@ def test_gguf_files_are_the_same_model(
     assert ours[1].keys() == theirs[1].keys()
 
 
+def test_gguf_files_of_other_networks(
+    tiny: Path, tmp_path: Path, to_gguf: Callable[..., None]
+) -> None:
+    for options, message in (
+        ({"kind": "gemma"}, "gemma"),
+        ({"rotated": 16}, "a part"),
+        ({"experts": 8}, "experts"),
+    ):
+        to_gguf(tiny, tmp_path / "other.gguf", **options)
+        with pytest.raises(Unsupported, match=message):
+            GgufCheckpoint(tmp_path / "other.gguf")
+
+
 @pytest.mark.parametrize("packed", ["Q5_0", "Q5_1", "Q4_0", "Q8_0"])
 def test_gguf_files_of_packed_matrices(
     packed: str, tiny: Path, tmp_path: Path, to_gguf: Callable[..., None]
