@@ -20,7 +20,7 @@ from lmc.codecs.side_by_side import Tell, cuts_of, share, side_by_side
 from lmc.codecs.sounds.base import Samples
 from lmc.errors import Corrupt
 from lmc.kernels import _native
-from lmc.models import sound
+from lmc.models.small import NONE, SOUNDS
 
 METHOD = 10
 MOST_SAMPLES = 1 << 28
@@ -31,7 +31,7 @@ WEIGHTED, SWAPPED, LEVELS = 1, 8, 16  # flags of the way; bits 1 and 2 are the f
 DEPTH = 24  # bits that the model takes; of what has more, the rest is coded apart
 MOST_RATE = 1 << 21
 EFFORTS = {1: 0, 2: 0, 3: 0, 4: 1, 5: 1, 6: 1, 7: 2, 8: 2, 9: 2}
-NETWORKS = (sound.NONE, sound.NORMAL, sound.BEST)  # of the efforts
+NETWORKS = (NONE, 1, 2)  # of the efforts
 
 # Segments are worked on side by side, and each learns anew. Their number is a power of two, so that
 # it fits the cores: two from SEGMENT_SAMPLES on (12 s of stereo), where halves cost 0.05 % of most
@@ -85,7 +85,7 @@ class Layout:
             format in sounds.FORMATS
             and way < 32
             and effort in EFFORTS.values()
-            and sound.known(network)
+            and SOUNDS.known(network)
             and 1 <= channels <= MOST_CHANNELS
             and 1 <= bits <= 32
             and fine <= max(0, bits - DEPTH)
@@ -109,16 +109,16 @@ class Manner:
     effort: int
     fade: int
     weighted: bool
-    network: int = sound.NONE
+    network: int = NONE
 
     def encode(self, samples: Samples, ranges: Ranges, report: Report | None = None) -> bytes:
         whole = np.ascontiguousarray(samples)
-        network = sound.network(self.network)
+        network = SOUNDS.optional(self.network)
         way = self.effort, self.fade, self.weighted
         return _native.sound_encode(whole, ranges, *way, network, report)
 
     def decode(self, payload: bytes, length: int, ranges: Ranges, report: Report) -> Samples:
-        network = sound.network(self.network)
+        network = SOUNDS.optional(self.network)
         way = self.effort, self.fade, self.weighted
         return _native.sound_decode(payload, length, ranges, *way, network, report)
 

@@ -25,7 +25,7 @@ from lmc.codecs.recipe import Reader, Writer
 from lmc.codecs.side_by_side import Tell, cuts_of, share, side_by_side
 from lmc.errors import Corrupt
 from lmc.kernels import _native
-from lmc.models import photo
+from lmc.models.small import PHOTOS
 
 METHOD = 8
 DRAWN, PHOTO, DISC, EXJPEG = 1, 2, 3, 4
@@ -102,8 +102,8 @@ class Layout:
 def effort_of(level: int) -> tuple[int, int]:
     """A level's effort of the drawn way, and its networks."""
     if level <= 4:
-        return (0 if level <= 2 else 1), photo.FAST
-    return 2, photo.NORMAL if level <= 6 else photo.BEST
+        return (0 if level <= 2 else 1), 1
+    return 2, 2 if level <= 6 else 3
 
 
 def encode(
@@ -269,7 +269,7 @@ def _decode_pixels(layout: Layout, reader: Reader, threads: int, tell: Tell) -> 
     if layout.way == EXJPEG:
         return exjpeg.decode(reader.rest(), height, width, channels, threads, tell)
     try:
-        networks = photo.networks(layout.effort)
+        networks = PHOTOS.open(layout.effort)
     except KeyError:
         raise Corrupt("an image names networks that do not exist") from None
     opaque = channels not in (2, 4)
@@ -316,7 +316,7 @@ def _encode_strips(
     samples: NDArray[Any], depth: int, strips: int, networks: int, threads: int, tell: Tell
 ) -> list[bytes]:
     whole = np.ascontiguousarray(samples, np.uint16)
-    nets = photo.networks(networks)
+    nets = PHOTOS.open(networks)
     cuts = cuts_of(len(whole), min(strips, len(whole)))
 
     def encode_strip(cut: slice, tell: Report) -> bytes:

@@ -18,14 +18,14 @@ from lmc.codecs.recipe import Reader, Writer
 from lmc.codecs.side_by_side import Tell, cuts_of, share, side_by_side
 from lmc.errors import Corrupt
 from lmc.kernels import _native
-from lmc.models import video as networks
+from lmc.models.small import NONE, VIDEOS
 from lmc.pipeline import cores
 
 METHOD = 11
 MOST_SAMPLES = 1 << 28
 MOST_MEMORY = 3 << 30  # so that every decoder takes what is written (FORMAT.md, 2.2)
 EFFORTS = {1: 0, 2: 0, 3: 0, 4: 1, 5: 1, 6: 1, 7: 2, 8: 2, 9: 2}
-NETWORKS = (networks.NONE, networks.NORMAL, networks.NORMAL)  # of the efforts
+NETWORKS = (NONE, 1, 1)  # of the efforts
 
 # Segments are worked on side by side, and each learns anew.
 SEGMENT_FRAMES = 128
@@ -72,7 +72,7 @@ class Layout:
         right = (
             format in clips.NAMES
             and effort in EFFORTS.values()
-            and networks.known(network)
+            and VIDEOS.known(network)
             and 1 <= depth <= 16
             and all(r <= 2 and d <= 2 for r, d in coarse)
             and 1 <= width <= clips.base.MOST_SIDE
@@ -118,7 +118,7 @@ def encode(data: bytes, settings: Settings, report: Report | None = None) -> Fra
         samples = np.ascontiguousarray(video.samples[cut]).reshape(-1)
         return _native.video_encode(
             *(samples, cut.stop - cut.start, geometry.planes, geometry.depth, effort, strips),
-            *(networks.networks(network), threads, tell),
+            *(VIDEOS.optional(network), threads, tell),
         )
 
     out = Writer()
@@ -174,7 +174,7 @@ def _decode_segments(layout: Layout, reader: Reader, threads: int, tell: Tell) -
         frames = cuts[i].stop - cuts[i].start
         return _native.video_decode(
             *(mine, frames, geometry.planes, geometry.depth, layout.effort, layout.strips),
-            *(networks.networks(layout.network), each, tell),
+            *(VIDEOS.optional(layout.network), each, tell),
         )
 
     segments = side_by_side(partial(decode_segment), list(range(len(cuts))), threads, tell)

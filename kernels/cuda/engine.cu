@@ -658,6 +658,7 @@ class GpuViews : public Views {
     cache_.start(rows, true, {});
     if (room_ >= cache_.room_) return;
     room_ = cache_.room_;
+    need("the views of " + std::to_string(room_) + " tokens", 0, 16 * blocks_ + 12, static_cast<size_t>(room_), "tokens");
     for (int i = 0; i < 2; ++i) {
       best_[i] = Memory<int>(static_cast<size_t>(room_));
       prefix_[i] = Memory<uint64_t>(static_cast<size_t>(room_) * blocks_);

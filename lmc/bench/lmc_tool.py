@@ -89,16 +89,21 @@ def about(coded: bytes) -> dict[str, Any]:
 
 def _networks(frame: FrameInfo) -> list[Path]:
     """The file of the networks that pixels or samples were coded with, if any were."""
+    from lmc.models.small import NONE, PHOTOS, SOUNDS, VIDEOS
+
     if frame.method == "video":
         from lmc.codecs import video
-        from lmc.models import video as videos
 
-        number = video.Layout.from_params(frame.params).network
-        return [videos.path(number)] if number != videos.NONE else []
-    if frame.method != "image":
+        kind, number = VIDEOS, video.Layout.from_params(frame.params).network
+    elif frame.method == "audio":
+        from lmc.codecs import audio
+
+        kind, number = SOUNDS, audio.Layout.from_params(frame.params).network
+    elif frame.method == "image":
+        from lmc.codecs import image
+
+        layout = image.Layout.from_params(frame.params)
+        kind, number = PHOTOS, NONE if layout.way == image.DRAWN else layout.effort
+    else:
         return []
-    from lmc.codecs import image
-    from lmc.models import photo
-
-    layout = image.Layout.from_params(frame.params)
-    return [] if layout.way == image.DRAWN else [photo.path(layout.effort)]
+    return [kind.path(number)] if number != NONE else []

@@ -165,7 +165,7 @@ def train(
 
 
 def pack(folder: Path, size: str, path: Path) -> None:
-    """Join the networks of all places into the file that models/photo.py reads."""
+    """Join the networks of all places into the file that models/small.py reads."""
     joined: Any = {}
     for place in PLACES:
         with np.load(folder / f"{place}-{size}.npz") as file:

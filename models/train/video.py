@@ -197,7 +197,7 @@ def train(
 
 
 def main() -> None:
-    """Train the networks of all places, and write them into the file that models/video.py reads."""
+    """Train the networks of all places, and write them into the file that models/small.py reads."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("archive", type=Path)
     parser.add_argument("out", type=Path)

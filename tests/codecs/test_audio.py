@@ -23,7 +23,7 @@ from lmc.codecs.base import Frame, Settings
 from lmc.codecs.recipe import Writer
 from lmc.errors import Corrupt, LmcError
 from lmc.info import inspect
-from lmc.models import sound
+from lmc.models.small import NONE, SOUNDS
 
 Array = NDArray[Any]
 
@@ -84,19 +84,19 @@ def test_depths(bits: int) -> None:
 
 def test_the_network_is_that_of_the_format() -> None:
     text = (Path(__file__).parents[2] / "FORMAT.md").read_text()
-    for number in (sound.NORMAL, sound.BEST):
-        digest = hashlib.sha256(sound.path(number).read_bytes()).hexdigest()
+    for number in (1, 2):
+        digest = hashlib.sha256(SOUNDS.path(number).read_bytes()).hexdigest()
         assert f"| {number} | `{digest}` |" in text
-    assert sound.network(sound.NONE) is None
-    assert sound.network(sound.NORMAL) is sound.network(sound.NORMAL)
+    assert SOUNDS.optional(NONE) is None
+    assert SOUNDS.open(1) is SOUNDS.open(1)
     with pytest.raises(KeyError):
-        sound.network(15)
+        SOUNDS.open(15)
 
 
 def test_levels_choose_the_network() -> None:
     data = make_wav(tones(900, 1))
     chosen = [layout_of(data, lmc.compress(data, level)).network for level in (1, 3, 4, 6, 9)]
-    assert chosen == [sound.NONE] * 2 + [sound.NORMAL] * 2 + [sound.BEST]
+    assert chosen == [NONE] * 2 + [1] * 2 + [2]
 
 
 def test_other_formats() -> None:

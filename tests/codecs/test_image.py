@@ -20,7 +20,7 @@ from lmc.codecs import image, photocd, pictures
 from lmc.codecs.base import Settings
 from lmc.errors import Corrupt, LmcError
 from lmc.info import inspect
-from lmc.models import photo
+from lmc.models.small import PHOTOS
 
 RNG = np.random.default_rng(7)
 
@@ -237,11 +237,11 @@ def test_a_file_that_declares_too_little_memory_is_refused() -> None:
         lmc.decompress(lie)
 
 
-@pytest.mark.parametrize("number", [photo.FAST, photo.NORMAL, photo.BEST])
+@pytest.mark.parametrize("number", [1, 2, 3])
 def test_networks_are_there(number: int) -> None:
-    assert photo.networks(number) is photo.networks(number)
+    assert PHOTOS.open(number) is PHOTOS.open(number)
     with pytest.raises(KeyError):
-        photo.networks(99)
+        PHOTOS.open(99)
 
 
 def test_no_picture_comes_out_larger(tmp_path: Path) -> None:

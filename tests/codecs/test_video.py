@@ -22,7 +22,7 @@ from lmc.codecs.base import Frame, Settings
 from lmc.codecs.clips import Geometry
 from lmc.errors import Corrupt
 from lmc.info import inspect
-from lmc.models import video as networks
+from lmc.models.small import NONE, VIDEOS
 
 Array = NDArray[Any]
 
@@ -93,12 +93,12 @@ def test_colour_spaces_come_back(space: str) -> None:
 
 def test_the_networks_are_those_of_the_format() -> None:
     text = (Path(__file__).parents[2] / "FORMAT.md").read_text()
-    digest = hashlib.sha256(networks.path(networks.NORMAL).read_bytes()).hexdigest()
-    assert f"| {networks.NORMAL} | `{digest}` |" in text
-    assert networks.networks(networks.NONE) is None
-    assert networks.networks(networks.NORMAL) is networks.networks(networks.NORMAL)
+    digest = hashlib.sha256(VIDEOS.path(1).read_bytes()).hexdigest()
+    assert f"| 1 | `{digest}` |" in text
+    assert VIDEOS.optional(NONE) is None
+    assert VIDEOS.open(1) is VIDEOS.open(1)
     with pytest.raises(KeyError):
-        networks.networks(15)
+        VIDEOS.open(15)
 
 
 @pytest.mark.parametrize("level", [1, 6, 9])

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lmc.kernels import _native, reference_photo
-from lmc.models import photo
+from lmc.models.small import PHOTOS
 
 Samples = NDArray[np.uint16]
 Make = Callable[[int, int, int, int], Samples]
@@ -23,8 +23,8 @@ Make = Callable[[int, int, int, int], Samples]
 def layers() -> list[list[reference_photo.Layer]]:
     """The layers of the first networks, by place."""
     places = []
-    with np.load(photo.path(1), allow_pickle=False) as file:
-        for place in photo.PLACES:
+    with np.load(PHOTOS.path(1), allow_pickle=False) as file:
+        for place in PHOTOS.places:
             count = sum(name.startswith(f"{place}.w") for name in file.files)
             parts = [[file[f"{place}.{part}{k}"] for part in "wbfs"] for k in range(count)]
             places.append([(w, b, f, int(s[0])) for w, b, f, s in parts])
@@ -73,7 +73,7 @@ def test_the_model_is_the_reference(samples: Samples, depth: int) -> None:
     strip = reference_photo.Strip(samples, depth, layers())
     bits, p = (np.array(column) for column in zip(*strip.coded, strict=True))
     coded = _native.encode_bits(bits.astype(np.uint8), p.astype(np.uint32))
-    assert _native.photo_encode(photo.networks(1), samples, depth) == coded
+    assert _native.photo_encode(PHOTOS.open(1), samples, depth) == coded
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -81,7 +81,7 @@ def test_the_model_is_the_reference(samples: Samples, depth: int) -> None:
 @pytest.mark.parametrize(("channels", "depth"), [(1, 8), (3, 8), (1, 16), (3, 16)])
 def test_variants_agree(number: int, make: Make, channels: int, depth: int) -> None:
     samples = make(33, 40, channels, depth)
-    networks = photo.networks(number)
+    networks = PHOTOS.open(number)
     payload = _native.photo_encode(networks, samples, depth, variant="scalar")
     shape = size(samples)
     for variant in _native.photo_variants():
@@ -93,7 +93,7 @@ def test_variants_agree(number: int, make: Make, channels: int, depth: int) -> N
 
 @pytest.mark.parametrize("depth", range(1, 17))
 def test_all_shapes_and_depths_come_back(depth: int) -> None:
-    networks = photo.networks(1)
+    networks = PHOTOS.open(1)
     sizes = [(1, 1), (1, 2), (2, 1), (1, 50), (50, 1), (2, 3), (3, 2), (19, 5), (5, 19)]
     for i, (height, width) in enumerate(sizes):
         channels = 1 if (i + depth) % 2 else 3
@@ -105,11 +105,11 @@ def test_all_shapes_and_depths_come_back(depth: int) -> None:
 
 def test_noise_costs_what_it_has() -> None:
     samples = np.random.default_rng(1).integers(0, 256, (64, 64, 3)).astype(np.uint16)
-    assert len(_native.photo_encode(photo.networks(1), samples, 8)) < samples.size * 1.06
+    assert len(_native.photo_encode(PHOTOS.open(1), samples, 8)) < samples.size * 1.06
 
 
 def test_damage_is_told() -> None:
-    networks = photo.networks(1)
+    networks = PHOTOS.open(1)
     samples = soft(24, 24, 3, 8)
     payload = _native.photo_encode(networks, samples, 8)
     with pytest.raises(_native.Damaged):
@@ -130,7 +130,7 @@ def test_damage_is_told() -> None:
 
 
 def test_sizes_that_no_payload_can_hold_are_refused() -> None:
-    networks = photo.networks(1)
+    networks = PHOTOS.open(1)
     payload = _native.photo_encode(networks, soft(9, 9, 1, 8), 8)
     for height, width in ((1 << 15, 1 << 15), (64, 1 << 24), (1 << 24, 64)):
         with pytest.raises(_native.Damaged):
@@ -175,4 +175,4 @@ def test_arm_writes_the_same_bytes(tmp_path: Path) -> None:
                 numbers += [weights.tobytes(), bias.tobytes(), factor.tobytes()]
         given = b"".join([*numbers, samples.tobytes()])
         run = subprocess.run([emulator, str(program)], input=given, check=True, capture_output=True)
-        assert run.stdout == _native.photo_encode(photo.networks(1), samples, depth)
+        assert run.stdout == _native.photo_encode(PHOTOS.open(1), samples, depth)

@@ -14,20 +14,19 @@ from numpy.typing import NDArray
 
 from lmc.kernels import _native, reference_sound
 from lmc.kernels.reference_photo import Layer
-from lmc.models import layers as small
-from lmc.models import sound
+from lmc.models.small import SOUNDS, layers
 
 Samples = NDArray[np.int32]
 Make = Callable[[int, int, int], Samples]
 
 
 @cache
-def layers(number: int) -> list[Layer]:
+def layers_of(number: int) -> list[Layer]:
     """The layers of a network; none for 0."""
     if number == 0:
         return []
-    with np.load(sound.path(number), allow_pickle=False) as file:
-        return list(small.layers(file))
+    with np.load(SOUNDS.path(number), allow_pickle=False) as file:
+        return list(layers(file))
 
 
 def ranges(samples: Samples) -> list[tuple[int, int]]:
@@ -84,11 +83,11 @@ def test_the_model_is_the_reference(
 
     manner = effort, fade, weighted
     limits = ranges(samples)
-    back = reference_sound.code(note, samples.tolist(), limits, *manner, layers(network) or None)
+    back = reference_sound.code(note, samples.tolist(), limits, *manner, layers_of(network) or None)
     assert back == samples.tolist()
     bits, p = (np.array(column) for column in zip(*coded, strict=True))
     payload = _native.encode_bits(bits.astype(np.uint8), p.astype(np.uint32))
-    given = sound.network(network)
+    given = SOUNDS.optional(network)
     assert _native.sound_encode(samples, limits, *manner, given) == payload
 
 
@@ -97,7 +96,7 @@ def test_the_model_is_the_reference(
 @pytest.mark.parametrize(("channels", "depth"), [(1, 16), (2, 16), (1, 24), (2, 24), (3, 9)])
 def test_variants_agree(effort: int, make: Make, channels: int, depth: int) -> None:
     samples = make(channels, 6000, depth)
-    manner = effort, depth % 4, depth != 9, sound.network(effort)
+    manner = effort, depth % 4, depth != 9, SOUNDS.optional(effort)
     limits = ranges(samples)
     payload = _native.sound_encode(samples, limits, *manner, variant="scalar")
     for variant in _native.sound_variants():
@@ -114,7 +113,7 @@ def test_all_lengths_and_depths_come_back(depth: int) -> None:
             limits = ranges(samples)
             if any(low == high for low, high in limits):
                 continue
-            way = i % 3, depth % 4, depth % 2 == 0, sound.network((i + depth) % 3)
+            way = i % 3, depth % 4, depth % 2 == 0, SOUNDS.optional((i + depth) % 3)
             payload = _native.sound_encode(samples, limits, *way)
             back = _native.sound_decode(payload, length, limits, *way)
             np.testing.assert_array_equal(back, samples)
@@ -185,12 +184,12 @@ def test_arm_writes_the_same_bytes(tmp_path: Path) -> None:
     ):
         channels, length = samples.shape
         numbers = np.array([channels, length, effort, 1], np.int32)
-        parts = [numbers.tobytes(), np.int32(len(layers(network))).tobytes()]
-        for weights, bias, factor, shift in layers(network):
+        parts = [numbers.tobytes(), np.int32(len(layers_of(network))).tobytes()]
+        for weights, bias, factor, shift in layers_of(network):
             parts.append(np.array([*weights.shape, shift], np.int32).tobytes())
             parts += [weights.tobytes(), bias.tobytes(), factor.tobytes()]
         parts += [np.array(ranges(samples), np.int32).tobytes(), samples.tobytes()]
         given = b"".join(parts)
         run = subprocess.run([emulator, str(program)], input=given, check=True, capture_output=True)
-        way = effort, 1, True, sound.network(network)
+        way = effort, 1, True, SOUNDS.optional(network)
         assert run.stdout == _native.sound_encode(samples, ranges(samples), *way)

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from lmc.kernels import _native, reference_photo, reference_video
 from lmc.kernels.reference_video import Shape
-from lmc.models import video
-from lmc.models.layers import layers
+from lmc.models.small import VIDEOS, layers
 
 Frames = list[list[NDArray[np.uint16]]]
 
@@ -66,11 +65,11 @@ def code(bits: list[tuple[int, int]]) -> bytes:
 
 
 def reference_networks() -> list[list[reference_photo.Layer]]:
-    with np.load(video.path(video.NORMAL)) as file:
-        return [list(layers(file, f"{place}.")) for place in video.PLACES]
+    with np.load(VIDEOS.path(1)) as file:
+        return [list(layers(file, f"{place}.")) for place in VIDEOS.places]
 
 
-NETWORKS = video.networks(video.NORMAL)
+NETWORKS = VIDEOS.open(1)
 C420, C422, GREY = ((1, 1), (1, 1)), ((1, 0), (1, 0)), ()
 
 

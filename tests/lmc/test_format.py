@@ -10,7 +10,7 @@ import pytest
 
 import lmc
 from lmc.codecs import BY_NUMBER
-from lmc.models import photo
+from lmc.models.small import PHOTOS
 
 TEXT = (Path(__file__).parents[2] / "FORMAT.md").read_text()
 EXAMPLES = re.findall(r'`content: "(.*?)"`:\n\n```\n(.*?)```', TEXT, re.S)
@@ -58,5 +58,5 @@ def test_example(content: str, dump: str) -> None:
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_networks_of_photos_are_those_of_the_text(number: int) -> None:
-    digest = hashlib.sha256(photo.path(number).read_bytes()).hexdigest()
+    digest = hashlib.sha256(PHOTOS.path(number).read_bytes()).hexdigest()
     assert f"| {number} | `{digest}` |" in TEXT

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from lmc.kernels import _native
-from lmc.models import photo
+from lmc.models.small import PHOTOS
 
 pytest.importorskip("torch")
 
@@ -39,7 +39,7 @@ def test_from_pictures_to_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "argv", ["photo", str(tmp_path / "out"), packed, "--pack", "fast"])
     training.main()
     with np.load(packed) as arrays:
-        networks = photo.from_arrays(arrays)
+        networks = PHOTOS.from_arrays(arrays)
     wide = np.ascontiguousarray(pixels, np.uint16)
     payload = _native.photo_encode(networks, wide, 8)
     assert len(payload) < 0.7 * pixels.size

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lmc.kernels import _native
-from lmc.models import sound
+from lmc.models.small import SOUNDS
 
 pytest.importorskip("torch")
 
@@ -38,7 +38,7 @@ def test_from_sounds_to_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "argv", arguments)
     training.main()
     with np.load(made) as arrays:
-        network = sound.from_arrays(arrays)
+        network = SOUNDS.from_arrays(arrays)
     samples = tone.astype(np.int32)[None]
     limits = [(int(samples.min()), int(samples.max()))]
     payload = _native.sound_encode(samples, limits, 1, 0, True, network)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from lmc.kernels import _native
-from lmc.models import video
+from lmc.models.small import VIDEOS
 
 pytest.importorskip("torch")
 
@@ -43,7 +43,7 @@ def test_from_clips_to_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     )
     training.main()
     with np.load(made) as arrays:
-        networks = video.from_arrays(arrays)
+        networks = VIDEOS.from_arrays(arrays)
     samples = np.ascontiguousarray(frames, np.uint16).reshape(-1)
     way = [(36, 24, 0, 0)], 8, 1, 1, networks
     payloads = _native.video_encode(samples, 3, *way)
