@@ -24,11 +24,11 @@ MARKS = re.compile(r"(<!-- make benchmarks: (\w+) -->\n).*?(<!-- end -->)", re.D
 
 # Of each kind the columns of the README; there is room for a few.
 PIVOTS = {
-    "text": ("xz -9e", "brotli -q 11 -w 24", "ppmd -o16 -m256", "zpaq -m5", "lmc -2", "lmc -6"),
-    "bytes": ("xz -9e", "brotli -q 11 -w 24", "kanzi -9", "zpaq -m5", "lmc -2", "lmc -6"),
+    "text": ("xz -9e", "brotli -q 11 -w 24", "ppmd -o16 -m256", "zpaq -m5", "lmc -6"),
+    "bytes": ("xz -9e", "brotli -q 11 -w 24", "kanzi -9", "zpaq -m5", "lmc -6"),
     "image": ("webp lossless -m 6", "jpegxl -e 9", "lmc -6"),
     "audio": ("flac -8", "wavpack -hhx6", "lmc -6"),
-    "video": ("ffv1 level 3", "h264 x264 -qp 0", "av1 svt lossless", "lmc -6"),
+    "video": ("ffv1 level 3", "h264 x264 -qp 0", "h265 x265 lossless", "lmc -6"),
 }
 FEW = 8  # files that are named where another tool is smaller
 

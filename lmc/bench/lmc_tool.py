@@ -89,8 +89,9 @@ def about(coded: bytes) -> dict[str, Any]:
 
 def _networks(frame: FrameInfo) -> list[Path]:
     """The file of the networks that pixels or samples were coded with, if any were."""
-    from lmc.models.small import NONE, PHOTOS, SOUNDS, VIDEOS
+    from lmc.models.small import NONE, PHOTOS, SOUNDS, VIDEOS, Kind
 
+    kind: Kind[Any]
     if frame.method == "video":
         from lmc.codecs import video
 
