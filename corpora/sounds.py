@@ -59,13 +59,19 @@ def by_lmc(data: bytes, level: int, threads: int) -> Facts:
     return {"bytes": len(small), "encode_s": middle - began, "decode_s": end - middle, "same": same}
 
 
+def as_wave(path: Path, folder: Path) -> Path:
+    """The WAV file of a sound, put into a folder."""
+    wav = folder / "sound.wav"
+    if path.suffix.lower() == ".flac":
+        subprocess.run(["flac", "-s", "-d", "-f", "-o", wav, path], check=True)
+    else:
+        shutil.copyfile(path, wav)
+    return wav
+
+
 def measure(path: Path, level: int, threads: int, tools: dict[str, list[str]]) -> Facts:
     with tempfile.TemporaryDirectory() as scratch:
-        source = Path(scratch) / "sound.wav"
-        if path.suffix.lower() == ".flac":
-            subprocess.run(["flac", "-s", "-d", "-f", "-o", source, path], check=True)
-        else:
-            shutil.copyfile(path, source)
+        source = as_wave(path, Path(scratch))
         with wave.open(str(source)) as sound:
             seconds = sound.getnframes() / sound.getframerate()
             facts: Facts = {
@@ -126,11 +132,7 @@ FLAC_OPTIONS = ("-0", "-2", "-5", "-8", "-8ep", "-5 -b 1152", "-5 --no-padding -
 def restored(path: Path) -> Facts:
     """How many of a sound's FLAC files are taken apart and given back, and the recipes' bytes."""
     with tempfile.TemporaryDirectory() as scratch:
-        source = Path(scratch) / "sound.wav"
-        if path.suffix.lower() == ".flac":
-            subprocess.run(["flac", "-s", "-d", "-f", "-o", source, path], check=True)
-        else:
-            shutil.copyfile(path, source)
+        source = as_wave(path, Path(scratch))
         facts: Facts = {"file": path.name, "files": 0, "restored": 0}
         for options in FLAC_OPTIONS:
             target = source.with_suffix(".flac")

@@ -30,6 +30,7 @@ from lmc.models.tokenizer import Tokenizer, TokenTable
 
 if TYPE_CHECKING:
     from lmc.kernels._native import Draft, Engine, Speculation, Vocabulary
+    from lmc.models.prism import Draft as DraftFile
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
@@ -206,16 +207,18 @@ class Model:
             raise Corrupt(f"the model {self.card.name} has a start of another mixer")
         return start
 
-    def draft_path(self) -> Path | None:
-        """The draft network of this model's name, or another that comes with lmc and fits."""
+    def draft_file(self) -> tuple[Path, DraftFile] | None:
+        """The draft network of this model's name, or another that comes with lmc and fits, and
+        where it lies."""
         from lmc.models import prism
 
         a = self.card.architecture
         own = DRAFTS / (self.card.name + prism.SUFFIX)
         for path in sorted(DRAFTS.glob("*" + prism.SUFFIX), key=lambda path: path != own):
-            d = prism.read(path).definition
+            draft = prism.read(path)
+            d = draft.definition
             if (d.dim, d.vocab) == (a.dim, a.vocab) and max(d.taps) < a.layers:
-                return path
+                return path, draft
         return None
 
     def draft(self) -> Draft | None:
@@ -223,8 +226,8 @@ class Model:
         from lmc.models import prism
 
         if not self._drafts:
-            path = self.draft_path()
-            self._drafts.append(prism.runtime(prism.read(path), self.tensors) if path else None)
+            found = self.draft_file()
+            self._drafts.append(prism.runtime(found[1], self.tensors) if found else None)
         return self._drafts[0]
 
     def guessing(self, speculation: Speculation, *draft: Draft | None) -> Model:

@@ -68,11 +68,6 @@ struct HeadNorms {
   int64_t eps;
 };
 
-__device__ inline int64_t warp_sum(int64_t v) {
-  for (int i = 16; i > 0; i >>= 1) v += __shfl_xor_sync(~0u, v, i);
-  return v;
-}
-
 constexpr int kTurned = 8;  // warps of a block, each with a vector
 
 // A warp for each vector of a row: queries as the lane sees them, as the anchor does, keys, values. qkv: [rows][all].

@@ -55,8 +55,12 @@ __device__ inline int block_max(int v, int* shared) {
   for (int i = 1; i < static_cast<int>(blockDim.x) / 32; ++i) v = max(v, shared[i]);
   return v;
 }
-__device__ inline int64_t block_sum(int64_t v, int64_t* shared) {
+__device__ inline int64_t warp_sum(int64_t v) {
   for (int i = 16; i > 0; i >>= 1) v += __shfl_xor_sync(~0u, v, i);
+  return v;
+}
+__device__ inline int64_t block_sum(int64_t v, int64_t* shared) {
+  v = warp_sum(v);
   __syncthreads();
   if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = v;
   __syncthreads();

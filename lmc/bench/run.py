@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from threading import Lock
 
 from lmc.bench.content import MEDIA
@@ -90,7 +91,7 @@ def run(plan: Plan, store: Store, say: Say, progress: Callable[[int, int, str], 
                 done += one.size
 
     for tools, jobs in rounds:
-        _each(lambda one, tools=tools: measure(one, tools), files, jobs)  # type: ignore[misc]
+        _each(partial(measure, tools=tools), files, jobs)
     places = {(one.name, one.sha256): place for place, one in enumerate(plan.inputs)}
     outcome.records.sort(key=lambda record: places[record["name"], record["sha256"]])
     return outcome

@@ -67,7 +67,7 @@ def speculation(options: SpeculationOptions) -> int:
         raise Usage("nothing to measure", hint="name files of text")
     gpu.use(options.device)
     model = text.model_of(Settings(level=7, model=options.model))
-    names = options.drafts or (("", NEVER) if model.draft_path() else (NEVER,))
+    names = options.drafts or (("", NEVER) if model.draft() else (NEVER,))
     drafts = [(name, _draft(name, model)) for name in names]
     here = {
         **machine(),
@@ -98,8 +98,8 @@ def _draft(name: str, model: Model) -> tuple[Draft | None, int]:
     if name == NEVER:
         return None, 0
     if not name:
-        path = model.draft_path()
-        return model.draft(), path.stat().st_size if path else 0
+        found = model.draft_file()
+        return model.draft(), found[0].stat().st_size if found else 0
     draft = prism.runtime(prism.read(Path(name)), model.tensors)
     return draft, Path(name).stat().st_size
 

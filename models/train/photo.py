@@ -28,10 +28,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lmc.kernels import _native
+from lmc.models.small import PHOTOS
 from lmc.models.train.layers import COMPONENTS, Layers, exported
 
 INPUTS = 64
-PLACES = ("first", "second", "third", "alone")
+PLACES = PHOTOS.places
 """Where a channel comes in its pixel: of three channels, or the only one."""
 SIZES = {"fast": (64, 32), "normal": (256, 192), "best": (640, 512, 256)}
 HELD_OUT = 12  # every so manieth picture

@@ -24,12 +24,12 @@ from PIL import Image
 from torch import nn
 
 from lmc.kernels import _native
+from lmc.models.small import VIDEOS
 from lmc.models.train.layers import Layers, exported
 from lmc.models.train.photo import bits
 
 INPUTS = 104
-PLACES = ("luma", "first", "second")
-"""Planes that see no other, one, and two."""
+PLACES = VIDEOS.places
 HIDDEN = (320, 256)
 EFFORT = 1
 HELD_OUT = 10  # every so manieth clip
