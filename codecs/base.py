@@ -25,6 +25,7 @@ MAX_FRAME_SIZE = 1 << 30
 CODECS = ("auto", "raw", "bytes", "text", "image", "audio", "video")
 MOST_WHOLE = 1 << 28  # bytes of an image, audio or video file that is taken apart as a whole
 FRAME_SIZE = 1 << 24
+MIN_LANE_SIZE = 1 << 10  # less is all beginning
 # One core codes a frame of byte models, so smaller frames are faster, and a little larger.
 BYTES_FRAME_SIZES = {1: 1 << 22, 2: 1 << 23}
 
@@ -40,7 +41,8 @@ class Settings:
     looks whether the content is text; "image" takes image files apart, "audio" audio files,
     "video" video files, and all three are else like "bytes". pixels: of image files, keep the
     pixels but not the file. video: what frames without a header are, as `codecs.clips.raw` has it.
-    frames: of video files, keep the frames but not the file.
+    frames: of video files, keep the frames but not the file. lane_size: bytes of content in each
+    lane of a network frame, at least; 0: the level's own.
     Raises Usage where a value is out of range.
     """
 
@@ -52,6 +54,7 @@ class Settings:
     pixels: bool = False
     video: str = ""
     frames: bool = False
+    lane_size: int = 0
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
@@ -71,6 +74,11 @@ class Settings:
             raise Usage(
                 f"a frame of {self.frame_size} bytes is out of range",
                 hint=f"from {MIN_FRAME_SIZE} to {MAX_FRAME_SIZE} bytes",
+            )
+        if self.lane_size != 0 and not MIN_LANE_SIZE <= self.lane_size <= MAX_FRAME_SIZE:
+            raise Usage(
+                f"a lane of {self.lane_size} bytes is out of range",
+                hint=f"from {MIN_LANE_SIZE} to {MAX_FRAME_SIZE} bytes",
             )
 
 

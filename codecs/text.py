@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from lmc.codecs.base import Frame, Plan, Report, Settings
@@ -30,14 +30,15 @@ nothing. PRIMED + profile is the method that begins from the start that lmc ship
 PRIMED = 4
 
 WINDOW_UNIT = 16
+MOST_LANES = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
     """How a network frame is cut: equal lanes that are coded in lockstep.
 
-    lanes: 1 to 256. window: tokens that a token attends to, a multiple of 16. anchor: first tokens
-    of lane 0 that all lanes attend to, 0 to 255; window + anchor <= 4096.
+    lanes: 1 to MOST_LANES. window: tokens that a token attends to, a multiple of 16. anchor: first
+    tokens of lane 0 that all lanes attend to, 0 to 255; window + anchor <= 4096.
     """
 
     lanes: int
@@ -99,7 +100,7 @@ def plan(settings: Settings) -> Plan:
     if not _wants_network(settings):
         return Plan(None, _native.mixer_bytes(_begin(_profile(settings.level))[0], size))
     model = model_of(settings)
-    layout = _effort(settings.level).layout(size, model.card.architecture.context)
+    layout = _effort(settings).layout(size, model.card.architecture.context)
     return Plan(model.card.wire_id, network_memory(model, layout, size))
 
 
@@ -126,7 +127,7 @@ def encode_frame(data: bytes, settings: Settings, report: Report | None = None) 
     model = model_of(settings)
     if not certain and not _network_pays(data, model, settings.threads):
         return encode_bytes(data, PRIMED + STRONG, report)
-    layout = _effort(settings.level).layout(len(data), model.card.architecture.context)
+    layout = _effort(settings).layout(len(data), model.card.architecture.context)
     mixed = encode_network(data, model, layout, settings.threads, report)
     if certain or 8 * len(mixed.payload) > REPETITIVE * len(data):
         return mixed
@@ -255,16 +256,19 @@ def _profile(level: int) -> int:
     return PRIMED + (FAST if level == 1 else STRONG if level in EFFORTS else NORMAL)
 
 
-def _effort(level: int) -> Effort:
+def _effort(settings: Settings) -> Effort:
     """A model that was asked for by name serves at every level; the lowest decode fastest."""
-    return EFFORTS.get(level, EFFORTS[7])
+    usual = EFFORTS.get(settings.level, EFFORTS[7])
+    if not settings.lane_size:
+        return usual
+    return replace(usual, lane_bytes=settings.lane_size, lanes=MOST_LANES)
 
 
 def model_of(settings: Settings) -> Model:
     """The model that these settings ask for, opened. Raises ModelMissing."""
     from lmc.models import registry
 
-    name = settings.model or _effort(settings.level).model or registry.largest().name
+    name = settings.model or _effort(settings).model or registry.largest().name
     return registry.open_model(name)
 
 

@@ -63,6 +63,7 @@ class Options:
     pixels: bool = False
     video: str = ""
     frames: bool = False
+    lane_size: int = 0
     memory: int | None = None
     no_speculate: bool = False
     device: str = "auto"
@@ -210,6 +211,13 @@ _PACKING = [
         default=0,
         metavar="SIZE",
         help="Content of one frame.  [default: 4M to 16M, by level]",
+    ),
+    click.option(
+        "--lane-size",
+        type=Size(),
+        default=0,
+        metavar="SIZE",
+        help="Content of one lane: small lanes are faster on a GPU.  [default: by level]",
     ),
 ]
 _UNPACKING = [
@@ -647,6 +655,7 @@ def _pack(path: str, options: Options, console: Console) -> dict[str, object]:
         pixels=options.pixels,
         video=options.video,
         frames=options.frames,
+        lane_size=options.lane_size,
     )
     output = options.output
     if output is None and path != STREAM:

@@ -112,6 +112,7 @@ def compress(
     pixels: bool = False,
     video: str = "",
     frames: bool = False,
+    lane_size: int = 0,
 ) -> bytes:
     """Compress data to a file of one member; the options are those of `Settings`.
 
@@ -126,6 +127,7 @@ def compress(
         pixels=pixels,
         video=video,
         frames=frames,
+        lane_size=lane_size,
     )
     return compressor.compress(data) + compressor.flush()
 
@@ -148,9 +150,12 @@ class Compressor:
         pixels: bool = False,
         video: str = "",
         frames: bool = False,
+        lane_size: int = 0,
         meter: Meter | None = None,
     ) -> None:
-        self._settings = Settings(level, model, threads, frame_size, codec, pixels, video, frames)
+        self._settings = Settings(
+            level, model, threads, frame_size, codec, pixels, video, frames, lane_size
+        )
         self._meter = meter or Meter(None, None)
         self._plan = codecs.plan(self._settings)
         size = self._settings.frame_size  # of a frame, and of its payload at most
@@ -313,6 +318,7 @@ def compress_stream(
         pixels=settings.pixels,
         video=settings.video,
         frames=settings.frames,
+        lane_size=settings.lane_size,
         meter=Meter(progress, size_hint),
     )
     read = written = 0

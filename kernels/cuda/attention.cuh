@@ -6,18 +6,20 @@
 
 namespace lmc::cuda {
 
-// Keys and values of one layer, tokens of all kinds side by side: a ring for each lane and head, which holds
-// the newest tokens by position modulo its size; the anchor of each head, which all lanes share; and for each
+// Keys and values of one layer of a cache, tokens of all kinds side by side: a ring for each lane and head, which
+// holds the newest tokens by position modulo its size; the anchor of each head, which all lanes share; and for each
 // lane and head places for the rows of a tree, until one way of it is kept.
 struct Keys {
   int8_t *key, *value;           // [tokens][head_dim]
   int *key_scale, *value_scale;  // [tokens]
   int size, window;              // of a ring; and the newest keys that a row sees
   int anchor, tree;              // the first tokens of these kinds
+  int anchored, branches;        // tokens of the anchor; places for a lane's tree
+  int far;                       // the last position from which the anchor is seen
   bool local;                    // the layer has a reach: it sees the anchor as keys before the lane
 };
 struct Heads {
-  int heads, kv_heads, head_dim, anchor, chunk, far;  // far: the last position from which the anchor is seen
+  int heads, kv_heads, head_dim;
   __host__ __device__ int group() const { return heads / kv_heads; }
 };
 
@@ -25,6 +27,7 @@ struct Heads {
 struct Queries {
   int8_t* q;  // [..][head_dim]
   int *factor, *down;
+  int rows;
 };
 
 __device__ inline int sine(uint64_t phase, const int* table) {
@@ -38,14 +41,14 @@ __device__ inline int sine(uint64_t phase, const int* table) {
 }
 
 // turns [rows][4][half]: cosine and sine at the position; cosine and sine at which the anchor is seen.
-__global__ void turn_angles(Heads h, const Row* rows, const uint64_t* frequency, const int* table, int* turns) {
+__global__ void turn_angles(Heads h, const Keys* caches, const Row* rows, const uint64_t* frequency, const int* table, int* turns) {
   const Row& row = rows[blockIdx.x];
   if (row.lane < 0) return;
-  const int half = h.head_dim / 2;
+  const int half = h.head_dim / 2, last = caches[row.cache].far;
   int* const to = turns + static_cast<size_t>(blockIdx.x) * 4 * half;
   for (int i = threadIdx.x; i < half; i += blockDim.x) {
     const uint64_t near = static_cast<uint64_t>(row.position) * frequency[i];
-    const uint64_t far = static_cast<uint64_t>(min(row.position, h.far)) * frequency[i];
+    const uint64_t far = static_cast<uint64_t>(min(row.position, last)) * frequency[i];
     to[i] = sine(near + (uint64_t{1} << 62), table);
     to[half + i] = sine(near, table);
     to[2 * half + i] = sine(far + (uint64_t{1} << 62), table);
@@ -55,9 +58,9 @@ __global__ void turn_angles(Heads h, const Row* rows, const uint64_t* frequency,
 
 // The token that a row writes.
 __device__ inline int place(const Heads& h, const Keys& keys, const Row& row, int head) {
-  if (row.position < h.anchor) return keys.anchor + head * h.anchor + row.position;
+  if (row.position < keys.anchored) return keys.anchor + head * keys.anchored + row.position;
   const int lane = row.lane * h.kv_heads + head;
-  if (row.slot >= 0) return keys.tree + lane * h.chunk + row.slot;
+  if (row.slot >= 0) return keys.tree + lane * keys.branches + row.slot;
   return lane * keys.size + row.position % keys.size;
 }
 
@@ -71,7 +74,8 @@ struct HeadNorms {
 constexpr int kTurned = 8;  // warps of a block, each with a vector
 
 // A warp for each vector of a row: queries as the lane sees them, as the anchor does, keys, values. qkv: [rows][all].
-__global__ void turn(Heads h, Keys keys, const Row* rows, const int* qkv, const int* turns, HeadNorms norms, Queries out) {
+// caches: the keys of this layer, by cache; likewise below.
+__global__ void turn(Heads h, const Keys* caches, const Row* rows, const int* qkv, const int* turns, HeadNorms norms, Queries out) {
   const int lane = threadIdx.x % 32, half = h.head_dim / 2, up = 30 - bits(static_cast<uint32_t>(h.head_dim * 127 * 127));
   const Row& row = rows[blockIdx.x];
   if (row.lane < 0) return;
@@ -79,7 +83,8 @@ __global__ void turn(Heads h, Keys keys, const Row* rows, const int* qkv, const 
   if (item >= 2 * (h.heads + h.kv_heads)) return;
   const bool far = item >= h.heads && item < 2 * h.heads;
   const int head = item < 2 * h.heads ? item % h.heads : item - h.heads;  // among queries, then keys, then values
-  if (far && (h.anchor == 0 || keys.local)) return;
+  const Keys& keys = caches[row.cache];
+  if (far && (keys.anchored == 0 || keys.local)) return;
   const int* const y = qkv + static_cast<size_t>(blockIdx.x) * (h.heads + 2 * h.kv_heads) * h.head_dim + static_cast<size_t>(head) * h.head_dim;
   int v[8], peak = 0;  // pairs (lane + 32 i, the same plus half)
   const int pairs = (half + 31) / 32;
@@ -98,7 +103,7 @@ __global__ void turn(Heads h, Keys keys, const Row* rows, const int* qkv, const 
     for (int i = 0; i < 2 * pairs; ++i) total += int64_t{v[i] >> s} * (v[i] >> s);
     const uint64_t mean = static_cast<uint64_t>(max(int64_t{1}, warp_sum(total) / h.head_dim + (norms.eps >> (2 * s))));
     const int j = (62 - bits(mean)) >> 1, down = nx + norms.exponent[kind] + s - j - 17;
-    const int64_t inverse = (int64_t{1} << 61) / static_cast<int64_t>(square_root(mean << (2 * j)));
+    const int64_t inverse = quotient(int64_t{1} << 61, static_cast<int64_t>(square_root(mean << (2 * j))));
     const int d = static_cast<int>(min(inverse, int64_t{INT32_MAX}));
     peak = 0;
     for (int i = 0; i < 2 * pairs; ++i) {
@@ -127,7 +132,7 @@ __global__ void turn(Heads h, Keys keys, const Row* rows, const int* qkv, const 
   const Scaled scaled(peak);
   int8_t* to;
   if (head < h.heads) {
-    const size_t at = (static_cast<size_t>(far) * gridDim.x + blockIdx.x) * h.heads + head;
+    const size_t at = (static_cast<size_t>(far) * out.rows + blockIdx.x) * h.heads + head;
     to = out.q + at * h.head_dim;
     if (lane == 0) {
       out.factor[at] = mul31(scaled.mantissa, kC16129);
@@ -197,50 +202,92 @@ __device__ inline void transpose(int a, int b, int c, int d, int (&to)[4]) {
 constexpr int kKeys = 32;  // that a warp weighs at a time
 __host__ __device__ inline int padded(int keys) { return (keys + kKeys - 1) / kKeys * kKeys; }
 
+// A weight of b bits.
+__device__ inline int weighed(int p, int down, int b) {
+  const int w = down > 0 ? rounded(p, down) : p << -down;
+  return min(w, (1 << b) - 1);
+}
+// The lower and the upper bytes of four weights.
+__device__ inline void split(const int* weights, int& low, int& high) {
+  const int4 w = *reinterpret_cast<const int4*>(weights);
+  const int xy = __byte_perm(w.x, w.y, 0x5140), zw = __byte_perm(w.z, w.w, 0x5140);
+  low = __byte_perm(xy, zw, 0x5410);
+  high = __byte_perm(xy, zw, 0x7632);
+}
+__device__ inline int joined(int low, int high) { return low + static_cast<int>(static_cast<uint32_t>(high) << 8); }
+// Eight columns, from `column` on, of the values of four tokens, by columns.
+__device__ inline void values_of(const Keys& keys, const int* token, bool there, int hd, int column, int (&to)[2][4]) {
+  int2 x[4] = {};
+  const int4 tokens = *reinterpret_cast<const int4*>(token);
+  if (there) {
+    const auto read = [&](int of) { return *reinterpret_cast<const int2*>(keys.value + static_cast<size_t>(of) * hd + column); };
+    x[0] = read(tokens.x), x[1] = read(tokens.y), x[2] = read(tokens.z), x[3] = read(tokens.w);
+  }
+  transpose(x[0].x, x[1].x, x[2].x, x[3].x, to[0]);
+  transpose(x[0].y, x[1].y, x[2].y, x[3].y, to[1]);
+}
+// What a sum over values with weights of `total` is multiplied by and shifted.
+struct Mixed {
+  int factor, down;
+  __device__ Mixed(int total, int weights_down) {
+    const int bit = bits(static_cast<uint32_t>(total));
+    const int64_t inverse = quotient(int64_t{1} << 61, int64_t{total} << (31 - bit));
+    factor = mul31(static_cast<int>(min(inverse, int64_t{INT32_MAX})), kC127);
+    down = bit - 8 - weights_down;
+  }
+};
+
+// d += a b, with unsigned b.
+__device__ inline void multiply_by_unsigned(int (&d)[4], int a0, int a1, int a2, int a3, int b0, int b1) {
+  asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.u8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
 // One row and kCount queries of a head of keys, from the query g0 of its group on. Dynamic shared memory:
-// 1 + kCount integers for each key, padded. Sums of e >> 12 stay below 2^30: there are at most 4096 keys.
+// 1 + kCount integers for each key, padded; token: padded with any. Sums of e >> 12 stay below 2^30: there are at
+// most 4096 keys.
 //
-// Both products are the tensor cores', with the queries as the first rows of 16: keys and values are read as
-// they lie, and which of a product's places they take is free, because sums are exact.
-template <int kCount>
+// Both products are the tensor cores', with keys, then columns of values, as their 16 rows, read as they lie: which of a
+// product's places they take is free, because sums are exact. Their 8 columns are four queries as the lane's keys see
+// them and as the anchor's do; then the lower and the upper bytes of the weights of four queries.
+template <int kCount, int kPieces>
 __device__ inline void attend_some(const Heads& h, const Keys& keys, const Row& row, const Queries& queries, int g0, int n, int from_anchor,
-                                   const int* token, int* scores, int* out) {
+                                   const int* token, int* scores, int (*shared)[kAttend / 32], int (*mixed)[256], int* out) {
   constexpr int kWarps = kAttend / 32;
-  __shared__ int shared[kCount][kWarps];
-  __shared__ __align__(16) int8_t own[2][kCount][256];
-  __shared__ int mixed[kCount][256];
   const int hd = h.head_dim, wide = padded(n);
   const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
   const size_t query = static_cast<size_t>(blockIdx.x) * h.heads + blockIdx.y * h.group() + g0;
-  const size_t far = keys.local ? 0 : static_cast<size_t>(gridDim.x) * h.heads;
-  __syncthreads();
-  for (int i = threadIdx.x; i < kCount * hd / 4; i += kAttend) {
-    reinterpret_cast<int*>(own[0][4 * i / hd])[i % (hd / 4)] = reinterpret_cast<const int*>(queries.q + query * hd)[i];
-    if (from_anchor > 0) reinterpret_cast<int*>(own[1][4 * i / hd])[i % (hd / 4)] = reinterpret_cast<const int*>(queries.q + (query + far) * hd)[i];
+  const size_t far = keys.local ? 0 : static_cast<size_t>(queries.rows) * h.heads;
+  int4 own[kPieces] = {};
+#pragma unroll
+  for (int piece = 0; piece < kPieces; ++piece) {
+    const int c = 64 * piece + 16 * t;
+    if (c < hd && g % 4 < kCount && (g < 4 || from_anchor > 0))
+      own[piece] = *reinterpret_cast<const int4*>(queries.q + (query + g % 4 + (g < 4 ? 0 : far)) * hd + c);
   }
-  for (int i = threadIdx.x; i < kCount * 256; i += kAttend) mixed[0][i] = 0;
   __syncthreads();
+  for (int i = threadIdx.x; i < kCount * 256; i += kAttend) mixed[0][i] = 0;
 
-  // Eight keys of a warp at a time: first the anchor's, which see other queries.
-  const int anchored = (from_anchor + 7) / 8, groups = anchored + (n - from_anchor + 7) / 8;
-  for (int group = warp; group < groups; group += kWarps) {
-    const bool a = group < anchored;
-    const int first = a ? 8 * group : from_anchor + 8 * (group - anchored), end = a ? from_anchor : n;
-    const int8_t* const key = keys.key + static_cast<size_t>(token[min(first + g, end - 1)]) * hd;
+#pragma unroll 2
+  for (int first = 16 * warp; first < n; first += 16 * kWarps) {
+    const int8_t* const one = keys.key + static_cast<size_t>(token[first + g]) * hd;
+    const int8_t* const two = keys.key + static_cast<size_t>(token[first + g + 8]) * hd;
     int dot[4] = {};
-    for (int left = 0; left < hd; left += 64) {
-      const int c = left + 16 * t;
-      int4 k{}, q{};
+#pragma unroll
+    for (int piece = 0; piece < kPieces; ++piece) {
+      const int c = 64 * piece + 16 * t;
+      int4 upper{}, lower{};
       if (c < hd) {
-        k = *reinterpret_cast<const int4*>(key + c);
-        if (g < kCount) q = *reinterpret_cast<const int4*>(own[a][g] + c);
+        upper = *reinterpret_cast<const int4*>(one + c);
+        lower = *reinterpret_cast<const int4*>(two + c);
       }
-      multiply_add(dot, q.x, 0, q.y, 0, k.x, k.y);
-      multiply_add(dot, q.z, 0, q.w, 0, k.z, k.w);
+      multiply_add(dot, upper, lower, own[piece]);
     }
-    if (g < kCount) {
-      if (first + 2 * t < end) scores[g * wide + first + 2 * t] = dot[0];
-      if (first + 2 * t + 1 < end) scores[g * wide + first + 2 * t + 1] = dot[1];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int at = first + g + 8 * (i / 2), j = 2 * (t % 2) + i % 2;
+      if (j < kCount && at < n && (at < from_anchor) == (t >= 2)) scores[j * wide + at] = dot[i];
     }
   }
   __syncthreads();
@@ -280,92 +327,246 @@ __device__ inline void attend_some(const Heads& h, const Keys& keys, const Row& 
   for (int j = 0; j < kCount; ++j) down[j] = bits(static_cast<uint32_t>(max(peak[j], 1))) - b;
   for (int i = threadIdx.x; i < wide; i += kAttend) {
 #pragma unroll
-    for (int j = 0; j < kCount; ++j) {
-      const int p = i < n ? scores[j * wide + i] : 0;
-      const int w = down[j] > 0 ? static_cast<int>((int64_t{p} + (1 << (down[j] - 1))) >> down[j]) : p << -down[j];
-      scores[j * wide + i] = min(w, (1 << b) - 1);
-    }
+    for (int j = 0; j < kCount; ++j) scores[j * wide + i] = weighed(i < n ? scores[j * wide + i] : 0, down[j], b);
   }
   __syncthreads();
 
-  // 32 keys of a warp and 64 columns at a time, 8 of each thread. Of the weights the lower bytes are the first rows
-  // of 16, the upper ones the ninth and on.
-  for (int left = 0; left < hd; left += 64) {
-    int sum[8][4] = {};
-    const bool there = left + 8 * g < hd;
+  // 32 keys of a warp and 64 columns at a time, 8 of each thread.
+#pragma unroll
+  for (int piece = 0; piece < kPieces; ++piece) {
+    const int column = 64 * piece + 8 * g;
+    int sum[4][4] = {};
     for (int first = kKeys * warp; first < wide; first += kKeys * kWarps) {
-      int a[2][2] = {}, v[2][2][4];
+      int by[2] = {}, v[2][2][4];
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int at = first + 16 * half + 4 * t;
-        if (g < kCount) {
-          const int4 w = *reinterpret_cast<const int4*>(scores + g * wide + at);
-          const int xy = __byte_perm(w.x, w.y, 0x5140), zw = __byte_perm(w.z, w.w, 0x5140);
-          a[0][half] = __byte_perm(xy, zw, 0x5410);
-          a[1][half] = __byte_perm(xy, zw, 0x7632);
+        int low, high;
+        if (g % 4 < kCount) {
+          split(scores + g % 4 * wide + at, low, high);
+          by[half] = g < 4 ? low : high;
         }
-        int2 x[4];
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          x[i] = {};
-          if (there) x[i] = *reinterpret_cast<const int2*>(keys.value + static_cast<size_t>(token[min(at + i, n - 1)]) * hd + left + 8 * g);
-        }
-        transpose(x[0].x, x[1].x, x[2].x, x[3].x, v[half][0]);
-        transpose(x[0].y, x[1].y, x[2].y, x[3].y, v[half][1]);
+        values_of(keys, token + at, column < hd, hd, column, v[half]);
       }
 #pragma unroll
-      for (int c = 0; c < 8; ++c) {
-        multiply_add_unsigned(sum[c], a[0][0], a[1][0], a[0][1], a[1][1], v[0][c / 4][c % 4], v[1][c / 4][c % 4]);
-      }
+      for (int c = 0; c < 4; ++c)
+        multiply_by_unsigned(sum[c], v[0][c / 2][2 * c % 4], v[0][c / 2][2 * c % 4 + 1], v[1][c / 2][2 * c % 4], v[1][c / 2][2 * c % 4 + 1], by[0], by[1]);
     }
-    if (g < kCount) {
 #pragma unroll
-      for (int c = 0; c < 8; ++c)
-        for (int i = 0; i < 2; ++i) {
-          const int column = left + 8 * (2 * t + i) + c;
-          if (column < hd) atomicAdd(&mixed[g][column], sum[c][i] + static_cast<int>(static_cast<uint32_t>(sum[c][2 + i]) << 8));
-        }
-    }
+    for (int c = 0; c < 4; ++c)
+      for (int i = 0; i < 4; ++i) {
+        const int j = 2 * (t % 2) + i % 2;
+        if (j < kCount && column < hd) atomicAdd(&mixed[j][column + 2 * c + i / 2], t < 2 ? sum[c][i] : joined(0, sum[c][i]));
+      }
   }
   __syncthreads();
   for (int j = 0; j < kCount; ++j) {
-    const int bit = bits(static_cast<uint32_t>(total[j]));
-    const int64_t inverse = (int64_t{1} << 61) / (int64_t{total[j]} << (31 - bit));
-    const int by = mul31(static_cast<int>(min(inverse, int64_t{INT32_MAX})), kC127);
+    const Mixed m(total[j], down[j]);
     for (int i = threadIdx.x; i < hd; i += kAttend)
-      out[(query + j) * hd + i] = cut(shift(cut(mul31(mixed[j][i], by), kLimit), bit - 8 - down[j]), kLimit);
+      out[(query + j) * hd + i] = cut(shift(cut(mul31(mixed[j][i], m.factor), kLimit), m.down), kLimit);
   }
 }
 
 // A block for each row and head of keys.
-__global__ void __launch_bounds__(kAttend, 3) attend(Heads h, Keys keys, const Row* rows, Queries queries, int* out) {
+template <int kPieces>  // of 64 columns
+__global__ void __launch_bounds__(kAttend, 5) attend(Heads h, const Keys* caches, const Row* rows, Queries queries, int* out) {
   extern __shared__ __align__(16) int token[];
+  __shared__ int shared[kTogether][kAttend / 32], mixed[kTogether][256];
   const Row row = rows[blockIdx.x];
   if (row.lane < 0) return;
+  const Keys keys = caches[row.cache];
 
   // The keys: of the anchor, of the lane, of the row's way in its tree.
-  const int kv = blockIdx.y, start = max(h.anchor, row.position - keys.window + 1);
+  const int kv = blockIdx.y, start = max(keys.anchored, row.position - keys.window + 1);
   const int a0 = keys.local ? max(0, row.position - keys.window + 1) : 0;
-  const int from_anchor = max(0, min(h.anchor, row.position + 1) - a0);
+  const int from_anchor = max(0, min(keys.anchored, row.position + 1) - a0);
   const int from_lane = max(0, row.base - start);
   const int hidden = row.slot >= 0 ? max(0, start - row.base) : 0;  // of the way, before the window
   const int n = from_anchor + from_lane + (row.slot >= 0 ? __popcll(row.ancestors) - hidden : 0);
   const int lane = row.lane * h.kv_heads + kv, first = start % keys.size;
-  for (int i = threadIdx.x; i < from_anchor; i += kAttend) token[i] = keys.anchor + kv * h.anchor + a0 + i;
+  for (int i = n + threadIdx.x; i < padded(n); i += kAttend) token[i] = 0;
+  for (int i = threadIdx.x; i < from_anchor; i += kAttend) token[i] = keys.anchor + kv * keys.anchored + a0 + i;
   for (int i = threadIdx.x; i < from_lane; i += kAttend)
     token[from_anchor + i] = lane * keys.size + (first + i >= keys.size ? first + i - keys.size : first + i);
   if (threadIdx.x < 64 && (row.ancestors >> threadIdx.x & 1)) {
     const int depth = __popcll(row.ancestors & ((uint64_t{1} << threadIdx.x) - 1)) - hidden;
-    if (depth >= 0) token[from_anchor + from_lane + depth] = keys.tree + lane * h.chunk + static_cast<int>(threadIdx.x);
+    if (depth >= 0) token[from_anchor + from_lane + depth] = keys.tree + lane * keys.branches + static_cast<int>(threadIdx.x);
   }
   for (int g0 = 0; g0 < h.group(); g0 += kTogether) {
-    const auto some = [&](auto count) { attend_some<decltype(count)::value>(h, keys, row, queries, g0, n, from_anchor, token, token + padded(n), out); };
+    const auto some = [&](auto count) {
+      attend_some<decltype(count)::value, kPieces>(h, keys, row, queries, g0, n, from_anchor, token, token + padded(n), shared, mixed, out);
+    };
     switch (h.group() - g0) {
       case 1: some(std::integral_constant<int, 1>()); break;
       case 2: some(std::integral_constant<int, 2>()); break;
       case 3: some(std::integral_constant<int, 3>()); break;
       default: some(std::integral_constant<int, kTogether>());
     }
+  }
+}
+
+// The same for runs of rows that follow one another in a lane: a block for each run and head of keys, which
+// reads what all of its rows see once. At most kMostQueries rows times heads of a group. Dynamic shared memory:
+// room_of_run().
+constexpr int kMostQueries = 16;
+constexpr int kApart = 20;  // integers between the scores of two queries, so that they lie in other banks
+__host__ __device__ inline size_t room_of_run(int keys, int queries, int head_dim) {
+  const size_t wide = static_cast<size_t>(padded(keys)), q = static_cast<size_t>(queries);
+  return 4 * (3 + q) * (wide + kApart) + 2 * q * static_cast<size_t>(head_dim) + 4 * q * static_cast<size_t>(head_dim + 2);
+}
+
+template <int kSets, int kPieces>  // of eight queries, of 64 columns
+__global__ void __launch_bounds__(kAttend, 3) attend_runs(Heads h, const Keys* caches, const Row* rows, Queries queries, int* out) {
+  extern __shared__ __align__(16) int token[];
+  constexpr int kWarps = kAttend / 32;
+  const int first_row = rows[blockIdx.x].first;
+  if (first_row < 0) return;
+  const Row row = rows[first_row];
+  const Keys keys = caches[row.cache];
+  const int hd = h.head_dim, kv = blockIdx.y, together = h.group(), count = row.run * together;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+
+  // The keys that any row sees: of the anchor, of the lane.
+  const int last = row.position + row.run - 1, reach = keys.window - 1;
+  const int start = max(keys.anchored, row.position - reach), a0 = keys.local ? max(0, row.position - reach) : 0;
+  const int from_anchor = max(0, min(keys.anchored, last + 1) - a0), from_lane = max(0, last + 1 - start);
+  const int n = from_anchor + from_lane, wide = padded(n), stride = wide + kApart;
+  int* const key_scale = token + wide;
+  int* const value_scale = key_scale + wide;
+  int* const scores = value_scale + wide;           // [queries][stride]
+  int* const mixed = scores + count * stride;       // [queries][hd]
+  int8_t* const own = reinterpret_cast<int8_t*>(mixed + count * hd);  // [2][queries][hd]
+  int* const factor = reinterpret_cast<int*>(own + 2 * count * hd);   // of a query: its mixture is multiplied by this
+  int* const down_by = factor + count;                                // and shifted
+  const int ring = row.lane * h.kv_heads + kv, oldest = start % keys.size;
+  for (int i = threadIdx.x; i < wide; i += kAttend) {
+    const int at = i - from_anchor;
+    int place = 0;
+    if (i < from_anchor) {
+      place = keys.anchor + kv * keys.anchored + a0 + i;
+    } else if (i < n) {
+      place = ring * keys.size + (oldest + at >= keys.size ? oldest + at - keys.size : oldest + at);
+    }
+    token[i] = place;
+    key_scale[i] = i < n ? keys.key_scale[place] : 0;
+    value_scale[i] = i < n ? keys.value_scale[place] : 0;
+  }
+  const size_t far = keys.local ? 0 : static_cast<size_t>(queries.rows) * h.heads;
+  const auto query = [&](int j) { return static_cast<size_t>(first_row + j / together) * h.heads + kv * together + j % together; };
+  for (int j = warp; j < count; j += kWarps) {
+    const size_t of = query(j);
+    for (int c = lane; c < hd / 4; c += 32) {
+      reinterpret_cast<int*>(own + j * hd)[c] = reinterpret_cast<const int*>(queries.q + of * hd)[c];
+      if (from_anchor > 0) reinterpret_cast<int*>(own + (count + j) * hd)[c] = reinterpret_cast<const int*>(queries.q + (of + far) * hd)[c];
+    }
+    for (int c = lane; c < hd; c += 32) mixed[j * hd + c] = 0;
+  }
+  __syncthreads();
+
+  const int anchored = (from_anchor + 7) / 8, groups = anchored + (from_lane + 7) / 8;
+#pragma unroll 4
+  for (int group = warp; group < groups; group += kWarps) {
+    const bool a = group < anchored;
+    const int first = a ? 8 * group : from_anchor + 8 * (group - anchored), end = a ? from_anchor : n;
+    const int8_t* const key = keys.key + static_cast<size_t>(token[min(first + g, end - 1)]) * hd;
+    const int8_t* const by = own + (a ? count * hd : 0);
+    int dot[4] = {};
+#pragma unroll
+    for (int piece = 0; piece < kPieces; ++piece) {
+      const int c = 64 * piece + 16 * t;
+      int4 k{}, upper{}, lower{};
+      if (c < hd) {
+        k = *reinterpret_cast<const int4*>(key + c);
+        if (g < count) upper = *reinterpret_cast<const int4*>(by + g * hd + c);
+        if (kSets > 1 && g + 8 < count) lower = *reinterpret_cast<const int4*>(by + (g + 8) * hd + c);
+      }
+      multiply_add(dot, upper.x, lower.x, upper.y, lower.y, k.x, k.y);
+      multiply_add(dot, upper.z, lower.z, upper.w, lower.w, k.z, k.w);
+    }
+#pragma unroll
+    for (int i = 0; i < 2 * kSets; ++i) {
+      const int j = g + 8 * (i / 2), at = first + 2 * t + i % 2;
+      if (j < count && at < end) scores[j * stride + at] = dot[i];
+    }
+  }
+  __syncthreads();
+
+  // A warp for each query.
+  const int up = 30 - bits(static_cast<uint32_t>(hd * 127 * 127));
+  for (int j = warp; j < count; j += kWarps) {
+    const int position = row.position + j / together;
+    const int a_low = keys.local ? max(0, position - reach) - a0 : 0, a_high = max(a_low, min(keys.anchored, position + 1) - a0);
+    const int low = from_anchor + max(keys.anchored, position - reach) - start, high = max(low, from_anchor + position + 1 - start);
+    // Four keys at a time. What a row does not see is far below all it sees, and so weighs nothing.
+    const auto anchors = static_cast<uint32_t>(a_high - a_low), nears = static_cast<uint32_t>(high - low);
+    const size_t near = query(j), afar = near + (a_low < a_high ? far : 0);
+    const int near_factor = queries.factor[near], far_factor = queries.factor[afar], near_down = queries.down[near], far_down = queries.down[afar];
+    const auto each = [&](auto&& work) {
+#pragma unroll 2
+      for (int i = 4 * lane; i < wide; i += 128) {
+        int4& at = *reinterpret_cast<int4*>(scores + j * stride + i);
+        int4 x = at;
+        work(x.x, i), work(x.y, i + 1), work(x.z, i + 2), work(x.w, i + 3);
+        at = x;
+      }
+    };
+    int largest = INT32_MIN, peak = 0, total = 0;
+    each([&](int& s, int i) {
+      const bool anchor = i < from_anchor;
+      const int v = mul31(mul31(static_cast<int>(static_cast<uint32_t>(s) << up), anchor ? far_factor : near_factor), key_scale[i]);
+      const bool sees = static_cast<uint32_t>(i - a_low) < anchors || static_cast<uint32_t>(i - low) < nears;
+      s = sees ? cut(shift(v, anchor ? far_down : near_down), kScoreLimit) : INT32_MIN;
+      largest = max(largest, s);
+    });
+    largest = __reduce_max_sync(~0u, largest);
+    each([&](int& s, int i) {
+      const uint32_t distance = static_cast<uint32_t>(largest) - static_cast<uint32_t>(s);
+      const int e = exp2_negative(static_cast<int>(min(distance, 0xFFFFu)));
+      total += e >> 12;
+      s = mul31(e, value_scale[i]);
+      peak = max(peak, s);
+    });
+    peak = __reduce_max_sync(~0u, peak);
+    total = __reduce_add_sync(~0u, total);
+    const int b = min(15, 24 - bits(anchors + nears - 1));
+    const int down = bits(static_cast<uint32_t>(max(peak, 1))) - b;
+    each([&](int& s, int) { s = weighed(s, down, b); });
+    if (lane == 0) {
+      const Mixed m(total, down);
+      factor[j] = m.factor;
+      down_by[j] = m.down;
+    }
+  }
+  __syncthreads();
+
+  // Each warp works on one of the sets.
+  const int set = 8 * (warp % kSets);
+  for (int left = 0; left < hd; left += 64) {
+    int sum[8][4] = {};
+    const bool there = left + 8 * g < hd;
+    for (int first = kKeys * (warp / kSets); first < wide; first += kKeys * (kWarps / kSets)) {
+      int a[2][2] = {}, v[2][2][4];
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int at = first + 16 * half + 4 * t;
+        if (set + g < count) split(scores + (set + g) * stride + at, a[0][half], a[1][half]);
+        values_of(keys, token + at, there, hd, left + 8 * g, v[half]);
+      }
+#pragma unroll
+      for (int c = 0; c < 8; ++c) multiply_add_unsigned(sum[c], a[0][0], a[1][0], a[0][1], a[1][1], v[0][c / 4][c % 4], v[1][c / 4][c % 4]);
+    }
+    if (set + g >= count) continue;
+#pragma unroll
+    for (int c = 0; c < 8; ++c)
+      for (int i = 0; i < 2; ++i) {
+        const int column = left + 8 * (2 * t + i) + c;
+        if (column < hd) atomicAdd(mixed + (set + g) * hd + column, joined(sum[c][i], sum[c][2 + i]));
+      }
+  }
+  __syncthreads();
+  for (int j = warp; j < count; j += kWarps) {
+    int* const to = out + query(j) * hd;
+    for (int c = lane; c < hd; c += 32) to[c] = cut(shift(cut(mul31(mixed[j * hd + c], factor[j]), kLimit), down_by[j]), kLimit);
   }
 }
 
@@ -376,7 +577,7 @@ struct Kept {
 __global__ void keep_rows(Heads h, Keys keys, const Kept* kept) {
   const Kept k = kept[blockIdx.x];
   const int lane = k.lane * h.kv_heads + static_cast<int>(blockIdx.y);
-  const int from = keys.tree + lane * h.chunk + k.slot, to = lane * keys.size + k.position % keys.size;
+  const int from = keys.tree + lane * keys.branches + k.slot, to = lane * keys.size + k.position % keys.size;
   for (int i = threadIdx.x; i < h.head_dim; i += blockDim.x) {
     keys.key[static_cast<size_t>(to) * h.head_dim + i] = keys.key[static_cast<size_t>(from) * h.head_dim + i];
     keys.value[static_cast<size_t>(to) * h.head_dim + i] = keys.value[static_cast<size_t>(from) * h.head_dim + i];

@@ -70,24 +70,23 @@ __global__ void __launch_bounds__(128) multiply_few(Matrix m, Acts a, const Row*
   }
 }
 
-// 64 outputs and 64 rows of a block, 32 and 32 of each of its four warps.
-template <bool kAdd>
+// 32 kTiles outputs and 64 rows of a block, half of both for each of its four warps.
+template <int kTiles, bool kAdd>
 __global__ void __launch_bounds__(128) multiply_many(Matrix m, Acts a, const Row* rows, int* out) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-  const int n0 = blockIdx.x * 64 + warp % 2 * 32, r0 = blockIdx.y * 64 + warp / 2 * 32;
+  const int n0 = blockIdx.x * 32 * kTiles + warp % 2 * 16 * kTiles, r0 = blockIdx.y * 64 + warp / 2 * 32;
   const int8_t* const w = m.weight + static_cast<size_t>(n0 + g) * m.kp + 16 * t;
   const int8_t* const q = a.q + static_cast<size_t>(r0 + g) * m.kp + 16 * t;
   const size_t eight = 8 * static_cast<size_t>(m.kp);
-  int acc[2][4][4] = {};
+  int acc[kTiles][4][4] = {};
   for (int k = 0; k < m.kp; k += 64) {
-    int4 weight[4], input[4];
+    int4 weight[2 * kTiles], input[4];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      weight[i] = *reinterpret_cast<const int4*>(w + i * eight + k);
-      input[i] = *reinterpret_cast<const int4*>(q + i * eight + k);
-    }
+    for (int i = 0; i < 2 * kTiles; ++i) weight[i] = *reinterpret_cast<const int4*>(w + i * eight + k);
 #pragma unroll
-    for (int i = 0; i < 2; ++i)
+    for (int i = 0; i < 4; ++i) input[i] = *reinterpret_cast<const int4*>(q + i * eight + k);
+#pragma unroll
+    for (int i = 0; i < kTiles; ++i)
       for (int r = 0; r < 4; ++r) multiply_add(acc[i][r], weight[2 * i], weight[2 * i + 1], input[r]);
   }
 #pragma unroll
@@ -98,7 +97,7 @@ __global__ void __launch_bounds__(128) multiply_many(Matrix m, Acts a, const Row
       if (rows[row].lane < 0) continue;
       const Epilogue epilogue(m, a, row);
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
+      for (int i = 0; i < 2 * kTiles; ++i) {
         const int n = n0 + 8 * i + g;
         if (n >= m.n) continue;
         int* const to = out + static_cast<size_t>(row) * m.n + n;
@@ -113,9 +112,13 @@ template <bool kAdd>
 void multiply(const Matrix& m, const Acts& a, const Row* rows, int count, int* out, cudaStream_t stream) {
   const auto tiles = static_cast<unsigned>((m.n + 15) / 16);
   const auto by = static_cast<unsigned>(count);
-  // The large tile wants blocks enough for all of a GPU's processors.
-  if (count % 64 == 0 && (m.n + 63) / 64 * (count / 64) >= 128) {
-    multiply_many<kAdd><<<dim3((m.n + 63) / 64, by / 64), 128, 0, stream>>>(m, a, rows, out);
+  // Large tiles read less, but there must be blocks enough for all of a GPU's processors; of very many, as a head has them,
+  // the small ones are faster (measured).
+  const int large = (m.n + 63) / 64 * (count / 64);
+  if (count % 64 == 0 && large >= 400 && large < 4096) {
+    multiply_many<2, kAdd><<<dim3((m.n + 63) / 64, by / 64), 128, 0, stream>>>(m, a, rows, out);
+  } else if (count % 64 == 0 && large >= 128) {
+    multiply_many<1, kAdd><<<dim3((m.n + 31) / 32, by / 64), 128, 0, stream>>>(m, a, rows, out);
   } else if (count % 32 == 0) {
     multiply_few<4, kAdd><<<dim3(tiles, by / 32), 128, 0, stream>>>(m, a, rows, out);
   } else if (count % 16 == 0) {

@@ -14,11 +14,13 @@ __device__ inline int bits(uint32_t v) { return 32 - __clz(static_cast<int>(v));
 __device__ inline int bits(uint64_t v) { return 64 - __clzll(static_cast<long long>(v)); }
 __device__ inline int room(int peak) { return 30 - bits(static_cast<uint32_t>(max(peak, 1))); }
 
+// t / 2^r, rounded to the next integer, half of one up: in 32 bits, r > 0.
+__device__ inline int rounded(int t, int r) {
+  r = min(r, 31);
+  return (t >> r) + ((t >> (r - 1)) & 1);
+}
 __device__ inline int shift(int t, int r) {
-  if (r > 0) {
-    r = min(r, 31);
-    return static_cast<int>((int64_t{t} + (int64_t{1} << (r - 1))) >> r);
-  }
+  if (r > 0) return rounded(t, r);
   const int left = min(-r, 30);
   return cut(t, kLimit >> left) * (1 << left);
 }
@@ -31,6 +33,12 @@ __device__ inline uint64_t square_root(uint64_t v) {
   return r;
 }
 
+// floor(n / d) for an n that a double holds and a quotient below 2^53: the double's, which is too large by one at most.
+__device__ inline int64_t quotient(int64_t n, int64_t d) {
+  const int64_t q = static_cast<int64_t>(static_cast<double>(n) / static_cast<double>(d));
+  return q * d > n ? q - 1 : q;
+}
+
 // `quantise`, with the largest magnitude known.
 struct Scaled {
   int nb, mantissa, reciprocal;
@@ -38,7 +46,7 @@ struct Scaled {
     peak = max(peak, 1);
     nb = 31 - bits(static_cast<uint32_t>(peak));
     mantissa = static_cast<int>(static_cast<uint32_t>(peak) << nb);
-    reciprocal = static_cast<int>((int64_t{127} << 54) / mantissa);
+    reciprocal = static_cast<int>(quotient(int64_t{127} << 54, mantissa));
   }
   __device__ int8_t operator()(int z) const {
     return static_cast<int8_t>((mul31(static_cast<int>(static_cast<uint32_t>(z) << nb), reciprocal) + (1 << 22)) >> 23);
@@ -71,11 +79,14 @@ __device__ inline int64_t block_sum(int64_t v, int64_t* shared) {
 
 // A row of a pass. `lane` -1: nobody asked for it.
 struct Row {
-  int lane, token;
+  int cache, lane, token;
   int position;         // of its token in the lane
   int base;             // the lane's keys below this position lie in the ring; a tree's rows come behind them
   int slot;             // of a tree's row: its place among the tree's keys; else -1
   uint64_t ancestors;   // of a tree's row: the places of its way, itself included, by depth
+  int place;            // among the rows of its cache
+  int run;              // rows that follow one another in a lane, this the first of them
+  int first;            // with number i: the first row of run i of the pass; -1: there is none
 };
 
 // int8 activations and what one unit of each row is worth (ARITHMETIC.md, "Activations").
@@ -168,15 +179,19 @@ __global__ void activate_row(const Row* rows, const int* values, int n, Acts out
   activate(z, n, block_max(peak, shared), 16, blockIdx.x, out);
 }
 
-// gates: [rows][2][hidden]; `sigmoid` as sigmoid_table().
+// gates: [rows][2][hidden], which become what it likes if hidden > kNear; `sigmoid` as sigmoid_table(). Dynamic shared
+// memory: `hidden` integers up to kNear.
+constexpr int kNear = 8192;
 __global__ void swiglu(const Row* rows, int* gates, int hidden, const int* sigmoid, Acts out) {
+  extern __shared__ int near[];
   __shared__ int shared[kThreads / 32];
   if (rows[blockIdx.x].lane < 0) return;
-  int* const z = gates + static_cast<size_t>(blockIdx.x) * 2 * hidden;
-  const int* const u = z + hidden;
+  int* const gate = gates + static_cast<size_t>(blockIdx.x) * 2 * hidden;
+  const int* const u = gate + hidden;
+  int* const z = hidden <= kNear ? near : gate;
   int peak = 0, most = 0;
   for (int i = threadIdx.x; i < hidden; i += blockDim.x) {
-    const int g = z[i], a = min(abs(g), (1 << 20) - 1);
+    const int g = gate[i], a = min(abs(g), (1 << 20) - 1);
     const int entry = sigmoid[a >> 10];
     int s = static_cast<int>(static_cast<uint32_t>(entry) >> 16) + ((static_cast<int16_t>(entry & 0xFFFF) * (a & 1023) + 512) >> 10);
     if (g < 0) s = (1 << 16) - s;

@@ -43,21 +43,21 @@ __device__ inline uint64_t sum_before(uint64_t v, uint64_t* shared, uint64_t& to
   return before + sum - v;
 }
 
-// A block for each row; `order` names the rows, or is null for all of them. kVector tokens of a thread at a time.
+// One row by a block, kVector tokens of a thread at a time: the largest of its logits, and `prefix`, the mass before
+// each block of tokens, that of all behind. Returns the largest; `copy`, if there is one, receives the logits.
 template <int kVector>
-__global__ void __launch_bounds__(kSketch) sketch(const int* logits, int vocab, const int* order, View view) {
+__device__ inline int sketch_row(const int* z, const int* bias, int vocab, uint64_t* prefix, uint64_t& total, int* copy) {
   __shared__ int most[kSketch / 32];
   __shared__ uint64_t sums[kSketch / 32];
-  const int row = order ? order[blockIdx.x] : static_cast<int>(blockIdx.x);
-  const int* const z = logits + static_cast<size_t>(row) * vocab;
   const int blocks = (vocab + kBlock - 1) / kBlock;
-  uint64_t* const prefix = view.prefix + static_cast<size_t>(row) * (blocks + 1);
   const auto read = [&](int v, int (&to)[kVector]) {
     if constexpr (kVector == 4) {
-      const int4 x = *reinterpret_cast<const int4*>(z + v), b = view.bias ? *reinterpret_cast<const int4*>(view.bias + v) : int4{};
+      const int4 x = *reinterpret_cast<const int4*>(z + v), b = bias ? *reinterpret_cast<const int4*>(bias + v) : int4{};
+      if (copy) *reinterpret_cast<int4*>(copy + v) = x;
       to[0] = x.x + (b.x >> kBiasShift), to[1] = x.y + (b.y >> kBiasShift), to[2] = x.z + (b.z >> kBiasShift), to[3] = x.w + (b.w >> kBiasShift);
     } else {
-      to[0] = seen(z, view.bias, v);
+      if (copy) copy[v] = z[v];
+      to[0] = seen(z, bias, v);
     }
   };
   int best = INT32_MIN;
@@ -68,6 +68,7 @@ __global__ void __launch_bounds__(kSketch) sketch(const int* logits, int vocab, 
     for (int i = 0; i < kVector; ++i) best = max(best, x[i]);
   }
   best = block_max(best, most);
+  copy = nullptr;
 #pragma unroll 4
   for (int first = 0; first < vocab; first += kVector * kSketch) {  // whole warps stay together
     const int v = first + kVector * static_cast<int>(threadIdx.x);
@@ -83,7 +84,7 @@ __global__ void __launch_bounds__(kSketch) sketch(const int* logits, int vocab, 
   __syncthreads();
   const int each = (blocks + kSketch - 1) / kSketch;
   const int from = min(static_cast<int>(threadIdx.x) * each, blocks), to = min(from + each, blocks);
-  uint64_t sum = 0, total;
+  uint64_t sum = 0;
   for (int b = from; b < to; ++b) sum += prefix[b];
   sum = sum_before(sum, sums, total);
   for (int b = from; b < to; ++b) {
@@ -91,11 +92,21 @@ __global__ void __launch_bounds__(kSketch) sketch(const int* logits, int vocab, 
     prefix[b] = sum;
     sum += own;
   }
-  if (threadIdx.x == 0) {
-    prefix[blocks] = total;
-    view.best[row] = best;
-    if (view.bias) view.reciprocal[row] = static_cast<uint32_t>((uint64_t{1} << 56) / total);  // total >= 2^28 - 1
-  }
+  if (threadIdx.x == 0) prefix[blocks] = total;
+  return best;
+}
+__device__ inline uint32_t reciprocal_of(uint64_t total) { return static_cast<uint32_t>((uint64_t{1} << 56) / total); }  // total >= 2^28 - 1
+
+// A block for each row; `order` names the rows, or is null for all of them.
+template <int kVector>
+__global__ void __launch_bounds__(kSketch) sketch(const int* logits, int vocab, const int* order, View view) {
+  const int row = order ? order[blockIdx.x] : static_cast<int>(blockIdx.x);
+  uint64_t total;
+  uint64_t* const prefix = view.prefix + static_cast<size_t>(row) * ((vocab + kBlock - 1) / kBlock + 1);
+  const int best = sketch_row<kVector>(logits + static_cast<size_t>(row) * vocab, view.bias, vocab, prefix, total, nullptr);
+  if (threadIdx.x != 0) return;
+  view.best[row] = best;
+  if (view.bias) view.reciprocal[row] = reciprocal_of(total);
 }
 
 __device__ inline uint64_t below(const int* z, int best, const View& view, const uint64_t* prefix, uint32_t token) {
@@ -118,22 +129,23 @@ __global__ void masses(const int* logits, int vocab, const int* order, const uin
   }
 }
 
+// The online bias of a frame.
 struct Learned {
   int* values;
   uint32_t *squares, *rates;
 };
 
-// A thread for each token of the vocabulary: what `rows` coded tokens teach it, one after another. All of them were coded
-// with the bias as it is at the beginning. Bias::learn().
-__global__ void learn(const int* logits, int vocab, int rows, const int* order, const int* coded, View view, Learned to) {
-  const int v = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
-  if (v >= vocab) return;
+// What coded tokens teach one token of the vocabulary, one after another. All of them were coded with the bias as it
+// is at the beginning. Bias::learn(). row_of: the row of logits, best and reciprocal of the i-th.
+template <class RowOf>
+__device__ inline void learn_token(int v, int vocab, const int* logits, int rows, RowOf row_of, const int* coded, const int* best,
+                                   const uint32_t* reciprocal, const Learned& to) {
   int value = to.values[v];
   const int bias = value >> kBiasShift;
   uint32_t square = to.squares[v], rate = to.rates[v];
   for (int i = 0; i < rows; ++i) {
-    const int row = order[i];
-    const uint64_t p24 = (uint64_t{weight(view.best[row], logits[static_cast<size_t>(row) * vocab + v] + bias)} * view.reciprocal[row]) >> 32;
+    const int row = row_of(i);
+    const uint64_t p24 = (uint64_t{weight(best[row], logits[static_cast<size_t>(row) * vocab + v] + bias)} * reciprocal[row]) >> 32;
     value = max(value - static_cast<int>((p24 * rate) >> 15), -Bias::kLimit);
     const bool own = coded[i] == v;
     if (own) value = min(value + static_cast<int>(rate << 9), Bias::kLimit);
@@ -146,6 +158,51 @@ __global__ void learn(const int* logits, int vocab, int rows, const int* order, 
   to.values[v] = value;
   to.squares[v] = square;
   to.rates[v] = rate;
+}
+
+// A thread for each token of the vocabulary.
+__global__ void learn(const int* logits, int vocab, int rows, const int* order, const int* coded, View view, Learned to) {
+  const int v = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (v < vocab) learn_token(v, vocab, logits, rows, [&](int i) { return order[i]; }, coded, view.best, view.reciprocal, to);
+}
+
+// What a decoding frame keeps on the GPU from one step to the next: its last rows, from which its bias will learn.
+struct Sight {
+  int* logits;           // [rows][vocab]
+  int* best;             // with the bias
+  uint32_t* reciprocal;  // likewise
+  Learned bias;
+};
+// One row, as the processor gets it: the masses before each block, the network's own and with the bias, then both best.
+__host__ __device__ inline size_t report_words(int vocab) { return 2 * static_cast<size_t>((vocab + kBlock - 1) / kBlock + 1) + 1; }
+
+// A block for each row of a pass; sights: by cache.
+template <int kVector>
+__global__ void __launch_bounds__(kSketch) report(const int* logits, int vocab, const Row* rows, const Sight* sights, uint64_t* reports) {
+  const Row& row = rows[blockIdx.x];
+  if (row.lane < 0) return;
+  const Sight& to = sights[row.cache];
+  const int* const z = logits + static_cast<size_t>(blockIdx.x) * vocab;
+  uint64_t* const own = reports + blockIdx.x * report_words(vocab);
+  uint64_t* const with = own + report_words(vocab) / 2;
+  uint64_t total;
+  const int best = sketch_row<kVector>(z, nullptr, vocab, own, total, to.logits + static_cast<size_t>(row.place) * vocab);
+  const int biased = sketch_row<kVector>(z, to.bias.values, vocab, with, total, nullptr);
+  if (threadIdx.x != 0) return;
+  own[report_words(vocab) - 1] = uint64_t{static_cast<uint32_t>(biased)} << 32 | static_cast<uint32_t>(best);
+  to.best[row.place] = biased;
+  to.reciprocal[row.place] = reciprocal_of(total);
+}
+
+// What the last rows of some frames have coded: tokens coded[first] and on of a cache's rows.
+struct Lesson {
+  int cache, first, rows;
+};
+__global__ void learn_all(int vocab, const Lesson* lessons, const int* coded, const Sight* sights) {
+  const Lesson lesson = lessons[blockIdx.y];
+  const Sight& sight = sights[lesson.cache];
+  const int v = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (v < vocab) learn_token(v, vocab, sight.logits, lesson.rows, [](int i) { return i; }, coded + lesson.first, sight.best, sight.reciprocal, sight.bias);
 }
 
 }  // namespace lmc::cuda

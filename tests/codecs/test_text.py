@@ -89,6 +89,13 @@ def test_embedded_models_code_in_lanes(name: str) -> None:
         assert back(frame, len(PROSE), model, threads=1) == PROSE
 
 
+@pytest.mark.parametrize(("lane_size", "lanes"), [(0, 1), (1024, 5), (1500, 4), (6000, 1)])
+def test_lanes_of_a_size(lane_size: int, lanes: int) -> None:
+    frame = encode_frame(PROSE, Settings(6, codec="text", lane_size=lane_size))
+    assert frame.params[0] + 1 == lanes
+    assert back(frame, len(PROSE), registry.open_model("lmc-small")) == PROSE
+
+
 def test_a_start_makes_small_files_smaller() -> None:
     for size in (256, 1024, 4096):
         cold = text.encode_bytes(PROSE[:size], NORMAL).payload

@@ -179,7 +179,8 @@ def test_a_compressor_ends_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"level": 10}, {"level": -1}, {"threads": -1}, {"frame_size": 1000}]
+    "options",
+    [{"level": 10}, {"level": -1}, {"threads": -1}, {"frame_size": 1000}, {"lane_size": 100}],
 )
 def test_usage(options: dict[str, Any]) -> None:
     with pytest.raises(lmc.Usage) as caught:
