@@ -77,27 +77,34 @@ EFFORTS = (
         Set(2, (13, 9, 5), 5, 1, 4, 3, 2),
         Set(12, (1, 0, 0), 5, 0, 4, 2, 2),
     ),
-    (
-        Set(20, (25, 13, 9, 5), 6, 9, 5, 3, 2),
-        Set(12, (21, 9, 5, 1), 6, 9, 4, 3, 1),
-        Set(6, (9, 5, 1, 1), 5, 5, 3, 2, 1),
-        Set(2, (21, 9, 5, 5), 5, 5, 4, 3, 1),
-        Set(12, (1, 0, 0, 0), 5, 0, 4, 2, 1),
-    ),
 )
 WINDOW = (
     *((0, 0), (1, 0), (0, 1), (-1, 0), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)),
     *((2, 0), (0, 2), (-2, 0), (0, -2), (2, 1), (1, 2), (-1, 2), (-2, 1), (2, -1)),
     *((1, -2), (-2, -1), (-1, -2), (3, 0), (0, 3), (-3, 0), (0, -3)),
+    *((2, 2), (-2, 2), (2, -2), (-2, -2), (3, 1), (1, 3), (-1, 3), (-3, 1)),
+    *((3, -1), (1, -3), (-3, -1), (-1, -3)),
 )
-CODED = ((0, 0), (1, 0), (0, 1))
+CODED = ((0, 0), (1, 0), (0, 1), (-1, 0), (0, -1), (1, 1), (-1, 1))
 BLOCK, BEYOND, PRICE = 16, 16, 100
 LEVELS = 16
 MAPS = (LEVELS, 49, 81, 64, LEVELS * 8, 512, 125, 256, 256)  # contexts of each, for one node
 LAST = (LEVELS, 81)
 PARTS = 8  # distributions beside the network's
-INPUTS = 104
-SEEN, ERRORS_SEEN = (21, 9), 9  # of WINDOW: samples of the last two frames, errors of the last one
+
+
+@dataclass(frozen=True)
+class View:
+    """What a network sees, so many in all."""
+
+    inputs: int
+    likes: tuple[int, ...]  # of WINDOW in earlier frames
+    errors: int  # of WINDOW in the last one
+    coded: int  # of CODED
+
+
+NOTHING = View(0, (0, 0, 0), 0, 0)
+SMALL, LARGE = View(104, (21, 9, 0), 9, 3), View(176, (37, 21, 13), 21, 7)
 FIRST_WEIGHTS = [20000] + [3000] * 18 + [0] * 13
 
 Vector = tuple[int, int]  # columns and rows of luma
@@ -300,6 +307,8 @@ class Channel:
             self.seen.append(1)
         self.network = networks[len(self.seen)] if networks is not None else None
         self.parts = PARTS + (networks is not None)
+        large = self.network is not None and self.network[0][0].shape[1] == LARGE.inputs
+        self.views = ((NOTHING, SMALL), (SMALL, LARGE)) if large else ((NOTHING, SMALL),)
         widest = self.sets[0]
         self.of_set: list[list[int]] = []
         for kind in self.sets:
@@ -351,16 +360,16 @@ class Channel:
         for value, error in self.coded:
             around = (value.at(x - 1, y) + value.at(x, y - 1)) >> 1
             both = []
-            for dx, dy in CODED:
+            for dx, dy in CODED[:3]:
                 both += [error.at(x + dx, y + dy) >> 4, value.at(x + dx, y + dy) - around]
             features += both[: widest.coded]
-        past, told = 128, [0] * ERRORS_SEEN
+        past, told = 128, [0] * LARGE.errors
         if places:
             errors = earlier.errors[self.number]
             at_x, at_y = bounded(places[0][0], 0, width - 1), bounded(places[0][1], 0, height - 1)
             window = [errors.at(at_x + dx, at_y + dy) for dx, dy in WINDOW]
             features += [e >> 4 for e in window[: widest.errors]]
-            told = window[:ERRORS_SEEN]
+            told = window[: LARGE.errors]
             weights = (4, 2, 2, 2, 2, 1, 1, 1, 1)
             past = sum(w * abs(e) for w, e in zip(weights, window[:9], strict=True)) >> 4
         else:
@@ -420,27 +429,36 @@ class Channel:
 
         inputs = [scaled(64 * v - centre) for v in self.value.all(x, y, NEAR)]
         inputs += [scaled(e) for e in self.error.all(x, y, (*NEAR[:6], *FAR))]
-        for r, count in enumerate(SEEN):
-            if r < len(places):
-                at_x, at_y = places[r]
-                there = [planes[r].at(at_x + dx, at_y + dy) for dx, dy in WINDOW[:count]]
-                inputs += [scaled(64 * v - centre) for v in there]
-            else:
-                inputs += [0] * count
-        inputs += [scaled(e) for e in told]
-        inputs += apart
+
+        def likes(begin: View, end: View) -> list[int]:
+            seen: list[int] = []
+            for r, (first, past_last) in enumerate(zip(begin.likes, end.likes, strict=True)):
+                for dx, dy in WINDOW[first:past_last]:
+                    there = r < len(places) and planes[r].at(places[r][0] + dx, places[r][1] + dy)
+                    seen.append(scaled(64 * there - centre) if r < len(places) else 0)
+            return seen
+
+        def others(begin: View, end: View) -> list[int]:
+            seen: list[int] = []
+            for value, error in self.coded:
+                mean = (value.at(x - 1, y) + value.at(x, y - 1)) >> 1
+                for dx, dy in CODED[begin.coded : end.coded]:
+                    seen.append(scaled(error.at(x + dx, y + dy)))
+                    seen.append(scaled(64 * (value.at(x + dx, y + dy) - mean)))
+            return seen
+
         octaves = octaves8(scale)
-        inputs.append(octaves - 64)
         sizes = [*(e + 16 for e in error_of), past + 16, (sum(self.size.all(x, y, WIDE)) >> 3) + 32]
-        inputs += [octaves8(size) - octaves for size in sizes]
-        inputs += [63 - (max(logs[:PARTS]) - log >> 9) for log in logs[:PARTS]]
-        inputs += [(centre >> self.depth) - 32, (centre & 63) - 32]
-        for value, error in self.coded:
-            mean = (value.at(x - 1, y) + value.at(x, y - 1)) >> 1
-            for dx, dy in CODED:
-                inputs.append(scaled(error.at(x + dx, y + dy)))
-                inputs.append(scaled(64 * (value.at(x + dx, y + dy) - mean)))
-        inputs += [0] * (INPUTS - len(inputs))
+        for begin, end in self.views:
+            inputs += likes(begin, end)
+            inputs += [scaled(e) for e in told[begin.errors : end.errors]]
+            if begin is NOTHING:
+                inputs += [*apart, octaves - 64]
+                inputs += [octaves8(size) - octaves for size in sizes]
+                inputs += [63 - (max(logs[:PARTS]) - log >> 9) for log in logs[:PARTS]]
+                inputs += [(centre >> self.depth) - 32, (centre & 63) - 32]
+            inputs += others(begin, end)
+            inputs += [0] * (end.inputs - len(inputs))
         shown = [bounded(v, -64, 63) + 64 for v in inputs]
 
         falls = [max(logs) - log for log in logs]

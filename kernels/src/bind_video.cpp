@@ -50,14 +50,26 @@ class Networks {
  public:
   explicit Networks(const std::vector<std::vector<lmc::layers::GivenLayer>>& places) {
     if (places.size() != kNetworks) throw py::value_error("there are three networks");
-    for (const auto& layers : places) networks_.push_back(lmc::layers::network_of(layers, kInputs));
+    for (const auto& layers : places) {
+      const bool wide = !layers.empty() && std::get<0>(layers[0]).ndim() == 2 && std::get<0>(layers[0]).shape(1) == kWideInputs;
+      networks_.push_back(lmc::layers::network_of(layers, wide ? kWideInputs : kInputs));
+      if (inputs_of(networks_.back()) != inputs_of(networks_[0])) throw py::value_error("the networks have different inputs");
+    }
   }
   const Network* data() const { return networks_.data(); }
+  int inputs() const { return inputs_of(networks_[0]); }
 
  private:
+  static int inputs_of(const Network& network) { return network.layers[0].inputs; }
   std::vector<Network> networks_;
 };
-const Network* data_of(const Networks* networks) { return networks != nullptr ? networks->data() : nullptr; }
+
+// The networks' layers; the shape gets to know what they see.
+const Network* data_of(const Networks* networks, Shape& shape) {
+  if (networks == nullptr) return nullptr;
+  shape.inputs = networks->inputs();
+  return networks->data();
+}
 
 void check(const Samples& samples, const Shape& shape) {
   if (static_cast<size_t>(samples.size()) != shape.frame_samples() * static_cast<size_t>(shape.frames))
@@ -69,14 +81,15 @@ void check(const Samples& samples, const Shape& shape) {
 
 std::vector<py::bytes> video_encode(const Samples& samples, int64_t frames, const Planes& planes, int depth, int effort, int strips, const Networks* networks,
                                     int threads, const py::object& progress, const std::string& variant) {
-  const Shape shape = shape_of(frames, planes, depth, effort, strips);
+  Shape shape = shape_of(frames, planes, depth, effort, strips);
+  const Network* const layers = data_of(networks, shape);
   check(samples, shape);
   const uint16_t* data = samples.data();
   std::vector<std::vector<uint8_t>> out;
   {
     const Progress report = lmc::reporting(progress);
     py::gil_scoped_release unlock;
-    out = variant_by_name(variant).encode(shape, data_of(networks), data, threads, report);
+    out = variant_by_name(variant).encode(shape, layers, data, threads, report);
   }
   std::vector<py::bytes> payloads;
   for (const auto& part : out) payloads.push_back(lmc::to_bytes(part));
@@ -85,7 +98,8 @@ std::vector<py::bytes> video_encode(const Samples& samples, int64_t frames, cons
 
 Samples video_decode(const std::vector<py::bytes>& payloads, int64_t frames, const Planes& planes, int depth, int effort, int strips,
                      const Networks* networks, int threads, const py::object& progress, const std::string& variant) {
-  const Shape shape = shape_of(frames, planes, depth, effort, strips);
+  Shape shape = shape_of(frames, planes, depth, effort, strips);
+  const Network* const layers = data_of(networks, shape);
   if (payloads.size() != static_cast<size_t>(strips) + 1) throw py::value_error("there is a payload of vectors and one for each strip");
   std::vector<std::pair<const uint8_t*, size_t>> views;
   size_t size = 0;
@@ -103,14 +117,15 @@ Samples video_decode(const std::vector<py::bytes>& payloads, int64_t frames, con
   {
     const Progress report = lmc::reporting(progress);
     py::gil_scoped_release unlock;
-    right = variant_by_name(variant).decode(shape, data_of(networks), views, data, threads, report);
+    right = variant_by_name(variant).decode(shape, layers, views, data, threads, report);
   }
   if (!right) throw lmc::Damaged("the coded bits lead nowhere");
   return samples;
 }
 
 py::list video_rows(const Samples& samples, int64_t frames, const Planes& planes, int depth, int effort, int strips, int every) {
-  const Shape shape = shape_of(frames, planes, depth, effort, strips);
+  Shape shape = shape_of(frames, planes, depth, effort, strips);
+  shape.inputs = kWideInputs;
   check(samples, shape);
   if (every < 1) throw py::value_error("no sample would be kept");
   std::vector<std::vector<Row>> rows;
@@ -122,7 +137,7 @@ py::list video_rows(const Samples& samples, int64_t frames, const Planes& planes
   py::list all;
   for (const std::vector<Row>& plane : rows) {
     const auto n = static_cast<py::ssize_t>(plane.size());
-    py::array_t<uint8_t> inputs({n, static_cast<py::ssize_t>(kInputs)});
+    py::array_t<uint8_t> inputs({n, static_cast<py::ssize_t>(kWideInputs)});
     py::array_t<int32_t> numbers({n, py::ssize_t{4}});
     uint8_t* in = inputs.mutable_data();
     int32_t* to = numbers.mutable_data();

@@ -11,12 +11,13 @@
 namespace lmc::video {
 
 constexpr int kPlanes = 4;       // at most: luma, two of chroma, alpha
-constexpr int kReferences = 4;   // earlier frames that one may look at
-constexpr int kEfforts = 3;
+constexpr int kReferences = 3;   // earlier frames that one may look at
+constexpr int kEfforts = 2;
 constexpr int kMostShift = 2;    // of chroma that is coarser than luma: log2 of how much
 constexpr int kMostStrips = 64;
 
 constexpr int kInputs = 104;    // of a network
+constexpr int kWideInputs = 176;  // of a large one; those of a small one come first
 constexpr int kComponents = 4;  // logistics in its mixture: offsets, logarithms of scales, logarithms of weights
 constexpr int kNetworks = 3;    // for planes that see none, one and two others
 
@@ -32,6 +33,7 @@ struct Shape {
   int frames = 1, depth = 8, planes = 1;  // depth: bits of a sample, 1 to 16
   PlaneShape plane[kPlanes] = {};         // the first one is luma
   int effort = 1, strips = 1;
+  int inputs = kInputs;  // of its networks, or what a training is to see
 
   size_t frame_samples() const {
     size_t sum = 0;
@@ -46,7 +48,7 @@ int most_strips(const Shape& shape);
 
 // What a training sees of each sample, in coding order, and what the sample cost without a network.
 struct Row {
-  uint8_t inputs[kInputs];
+  uint8_t inputs[kWideInputs];
   int32_t centre, scale;  // units of 1/64
   int32_t value;
   int32_t cost;           // units of 2^-12 nats

@@ -29,22 +29,19 @@ constexpr Effort kEffortOf[kEfforts] = {
       {6, {9, 1, 1}, 5, 1, 3, 2, 1},
       {2, {13, 9, 5}, 5, 1, 4, 3, 2},
       {12, {1, 0, 0}, 5, 0, 4, 2, 2}}},
-    {4,
-     {{20, {25, 13, 9, 5}, 6, 9, 5, 3, 2},
-      {12, {21, 9, 5, 1}, 6, 9, 4, 3, 1},
-      {6, {9, 5, 1, 1}, 5, 5, 3, 2, 1},
-      {2, {21, 9, 5, 5}, 5, 5, 4, 3, 1},
-      {12, {1, 0, 0, 0}, 5, 0, 4, 2, 1}}},
 };
 constexpr Offset kWindow[] = {{0, 0},  {1, 0},   {0, 1},  {-1, 0},  {0, -1}, {1, 1},  {-1, 1},  {1, -1},  {-1, -1},
                               {2, 0},  {0, 2},   {-2, 0}, {0, -2},  {2, 1},  {1, 2},  {-1, 2},  {-2, 1},  {2, -1},
-                              {1, -2}, {-2, -1}, {-1, -2}, {3, 0},  {0, 3},  {-3, 0}, {0, -3}};
-constexpr Offset kCoded[] = {{0, 0}, {1, 0}, {0, 1}};  // a plane's samples around the same place
+                              {1, -2}, {-2, -1}, {-1, -2}, {3, 0},  {0, 3},  {-3, 0}, {0, -3}, {2, 2},  {-2, 2},
+                              {2, -2}, {-2, -2}, {3, 1}, {1, 3},  {-1, 3}, {-3, 1}, {3, -1}, {1, -3}, {-3, -1}, {-1, -3}};
+constexpr Offset kCoded[] = {{0, 0}, {1, 0}, {0, 1}, {-1, 0}, {0, -1}, {1, 1}, {-1, 1}};  // a plane's samples around the same place
 constexpr int kCodedFeatures = 6;                      // these and their errors, errors first
 
 // What the network sees: errors of this frame, and of kWindow in the last two frames and in the last one's errors.
 constexpr Offset kErrorsNear[] = {{-1, 0}, {0, -1}, {-1, -1}, {1, -1}, {-2, 0}, {0, -2}, {-2, -1}, {2, -1}, {-1, -2}, {1, -2}};
-constexpr int kSeen[] = {21, 9}, kErrorsSeen = 9;
+constexpr int kSeen[] = {21, 9, 0}, kErrorsSeen = 9, kCodedSeen = 3;
+// And a large one: so many in all.
+constexpr int kSeenWide[] = {37, 21, 13}, kErrorsSeenWide = 21, kCodedSeenWide = 7;
 
 constexpr int kPlain = kSets + 3;        // distributions: of each set, and three of all together;
 constexpr int kParts = kPlain + 1;       // and the network's
@@ -111,7 +108,7 @@ class Channel {
   // networks: none, or one for each number of planes that a channel sees.
   Channel(const Shape& shape, int plane, int top, int height, const Network* networks)
       : t_(mixer::tables()), avx2_(use_avx2()), effort_(kEffortOf[shape.effort]), shape_(shape.plane[plane]), c_(plane),
-        depth_(shape.depth), top_(top), height_(height), width_(shape_.width), most_((1 << shape.depth) - 1), stride_(Squares::padded(height)),
+        depth_(shape.depth), seen_(static_cast<size_t>(shape.inputs)), top_(top), height_(height), width_(shape_.width), most_((1 << shape.depth) - 1), stride_(Squares::padded(height)),
         value_(height, width_, 1 << (shape.depth - 1)), error_(height, width_, 0), size_(height, width_, 128),
         learned_(t_), sites_(static_cast<size_t>(height)) {
     // The first plane, and the one before this: luma and, for the second plane of chroma, the first one.
@@ -140,7 +137,7 @@ class Channel {
     units_ = Buffer<int32_t>(static_cast<size_t>(n_ + 1) * stride_);
     predictions_ = Buffer<int64_t>(kSets * stride_);
     const auto rows = static_cast<size_t>(height + 16);
-    inputs_ = Buffer<uint8_t>(rows * kInputs);
+    inputs_ = Buffer<uint8_t>(rows * seen_);
     outputs_ = Buffer<int32_t>(rows * layers::kUnit);
   }
 
@@ -169,7 +166,7 @@ class Channel {
       squares_[static_cast<size_t>(k)].weigh(t, y0, y1);
       squares_[static_cast<size_t>(k)].predict(y0, y1, chosen(rows, features_, k), predictions_.data() + static_cast<size_t>(k) * stride_);
     }
-    for (int y = y0; y <= y1; ++y) look(sites_[static_cast<size_t>(y - y0)], inputs_.data() + static_cast<size_t>(y - y0) * kInputs);
+    for (int y = y0; y <= y1; ++y) look(sites_[static_cast<size_t>(y - y0)], inputs_.data() + static_cast<size_t>(y - y0) * seen_);
     if (network_ != nullptr) run(*network_, inputs_.data(), y1 - y0 + 1, outputs_.data());
   }
   // Whether a sample takes more than the flag.
@@ -181,7 +178,7 @@ class Channel {
   Row row(int i, int32_t value, int32_t cost) const {
     const Site& s = sites_[static_cast<size_t>(i)];
     Row row{{}, static_cast<int32_t>(s.centre), s.scale, value, cost};
-    std::memcpy(row.inputs, inputs_.data() + static_cast<size_t>(i) * kInputs, kInputs);
+    std::memcpy(row.inputs, inputs_.data() + static_cast<size_t>(i) * seen_, seen_);
     return row;
   }
 
@@ -364,13 +361,33 @@ class Channel {
     const auto give = [&in](int32_t value) { *in++ = static_cast<uint8_t>(clamp32(value, -64, 63) + 64); };
     for (const Offset& o : kNear) give(scaled(int64_t{v[o.dx + o.dy * stride]} * 64 - s.centre));
     for (const Offset& o : kErrorsNear) give(scaled(e[o.dx + o.dy * stride]));
-    for (int r = 0; r < 2; ++r) {
-      const bool there = r < effort_.references && s.like[r] != nullptr;
-      const int side = there ? earlier_.plane[r][c_]->stride() : 0;
-      for (int i = 0; i < kSeen[r]; ++i) give(there ? scaled(int64_t{s.like[r][kWindow[i].dx + kWindow[i].dy * side]} * 64 - s.centre) : 0);
-    }
+    const auto give_likes = [&](const int* begin, const int* end) {  // of each earlier frame, those of kWindow
+      for (int r = 0; r < kReferences; ++r) {
+        const bool there = r < effort_.references && s.like[r] != nullptr;
+        const int side = there ? earlier_.plane[r][c_]->stride() : 0;
+        for (int i = begin[r]; i < end[r]; ++i) give(there ? scaled(int64_t{s.like[r][kWindow[i].dx + kWindow[i].dy * side]} * 64 - s.centre) : 0);
+      }
+    };
     const int side = earlier_.count > 0 ? earlier_.errors[c_]->stride() : 0;
-    for (int i = 0; i < kErrorsSeen; ++i) give(s.told != nullptr ? scaled(s.told[kWindow[i].dx + kWindow[i].dy * side]) : 0);
+    const auto give_told = [&](int begin, int end) {
+      for (int i = begin; i < end; ++i) give(s.told != nullptr ? scaled(s.told[kWindow[i].dx + kWindow[i].dy * side]) : 0);
+    };
+    const auto give_coded = [&](int begin, int end) {
+      for (const Coded& coded : coded_) {
+        const int across = coded.value.stride();
+        const int32_t* const w = coded.value.at(x, y);
+        const int32_t* const seen = coded.error.at(x, y);
+        const int32_t mean = (w[-1] + w[-across]) >> 1;
+        for (int i = begin; i < end; ++i) {
+          const int at = kCoded[i].dx + kCoded[i].dy * across;
+          give(scaled(seen[at]));
+          give(scaled(int64_t{w[at] - mean} * 64));
+        }
+      }
+    };
+    constexpr int kNone[kReferences] = {};
+    give_likes(kNone, kSeen);
+    give_told(0, kErrorsSeen);
     for (int k = 0; k < kSets; ++k) give(apart(k));
     const int octaves = octaves8(s.scale);
     give(octaves - 64);
@@ -383,17 +400,13 @@ class Channel {
     for (int k = 0; k < kPlain; ++k) give(63 - ((best_plain - log[k]) >> 9));
     give(static_cast<int32_t>(s.centre >> depth_) - 32);
     give(static_cast<int32_t>(s.centre & 63) - 32);
-    for (const Coded& coded : coded_) {
-      const int across = coded.value.stride();
-      const int32_t* const w = coded.value.at(x, y);
-      const int32_t* const seen = coded.error.at(x, y);
-      const int32_t around = (w[-1] + w[-across]) >> 1;
-      for (const Offset& o : kCoded) {
-        give(scaled(seen[o.dx + o.dy * across]));
-        give(scaled(int64_t{w[o.dx + o.dy * across] - around} * 64));
-      }
-    }
+    give_coded(0, kCodedSeen);
     while (in < first + kInputs) *in++ = 64;
+    if (seen_ == kInputs) return;
+    give_likes(kSeen, kSeenWide);
+    give_told(kErrorsSeen, kErrorsSeenWide);
+    give_coded(kCodedSeen, kCodedSeenWide);
+    while (in < first + kWideInputs) *in++ = 64;
   }
 
   // The value as a walk down a tree of intervals, [low, high): at first quantiles of the mixture, later halves,
@@ -483,7 +496,9 @@ class Channel {
   bool avx2_;
   const Effort& effort_;
   PlaneShape shape_;  // of the whole plane
-  int c_, depth_, top_, height_, width_;
+  int c_, depth_;
+  size_t seen_;       // inputs
+  int top_, height_, width_;
   int32_t most_;
   size_t stride_;
   Plane value_, error_, size_;               // error signed, of the joined prediction, 1/64

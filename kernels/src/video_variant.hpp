@@ -7,11 +7,13 @@
 #include "squares.hpp"
 #include "video_strip.hpp"
 
+constexpr int kErrorBorder = 2;  // what a window of errors reaches
+
 class Clip {
  public:
   Clip(const Shape& shape, const Network* networks) : shape_(shape), references_(kEffortOf[shape.effort].references) {
     for (int i = 0; i < shape.strips; ++i) strips_.push_back(std::make_unique<Strip>(shape, i, networks));
-    for (int c = 0; c < shape.planes; ++c) errors_.emplace_back(shape.plane[c].width, shape.plane[c].height, 1);
+    for (int c = 0; c < shape.planes; ++c) errors_.emplace_back(shape.plane[c].width, shape.plane[c].height, kErrorBorder);
     now_ = errors_;
   }
 

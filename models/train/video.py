@@ -9,6 +9,7 @@ each, and gives a mixture of discretised logistics, as that of photos does (mode
 from __future__ import annotations
 
 import argparse
+import copy
 import io
 import multiprocessing
 import os
@@ -28,9 +29,8 @@ from lmc.models.small import VIDEOS
 from lmc.models.train.layers import Layers, exported
 from lmc.models.train.photo import bits
 
-INPUTS = 104
 PLACES = VIDEOS.places
-HIDDEN = (320, 256)
+SIZES = {"normal": (104, (320, 256)), "large": (176, (768, 384))}  # inputs, the first ones; hidden
 EFFORT = 1
 HELD_OUT = 10  # every so manieth clip
 MOST_WIDTH, MOST_HEIGHT, MOST_FRAMES = 256, 160, 8
@@ -109,10 +109,20 @@ def moving(picture: Image.Image, rng: np.random.Generator) -> Clip:
     return width, height, np.stack(frames)
 
 
-def rows_of(task: tuple[int, str, bytes, int]) -> tuple[int, list[Rows]]:
-    """The rows of a clip or picture, with noise or without, for each plane."""
-    number, name, data, every = task
-    rng = np.random.default_rng(number)
+def mirrored(samples: NDArray[np.uint16], width: int, height: int) -> NDArray[np.uint16]:
+    """Frames of 4:2:0 from the last to the first, and each plane's rows from the right."""
+    luma, chroma = np.split(samples[::-1], [width * height], 1)
+    luma = luma.reshape(-1, height, width)[..., ::-1]
+    chroma = chroma.reshape(-1, 2, height // 2, width // 2)[:, ::-1, :, ::-1]
+    parts = [part.reshape(len(samples), -1) for part in (luma, chroma)]
+    return np.ascontiguousarray(np.concatenate(parts, 1))
+
+
+def rows_of(task: tuple[int, int, str, bytes, int]) -> tuple[int, list[Rows]]:
+    """The rows of a clip or picture, with noise or without, for each plane; other turns are other
+    views of it: backwards, from the right to the left, the planes of chroma exchanged."""
+    turn, number, name, data, every = task
+    rng = np.random.default_rng(number + 10**6 * turn)
     if name.endswith(".y4m"):
         width, height, frames = y4m(data)
         noise = rng.choice([0.0, 0.0, 0.5, 1.0, 2.0])
@@ -122,6 +132,8 @@ def rows_of(task: tuple[int, str, bytes, int]) -> tuple[int, list[Rows]]:
     grain = rng.normal(0, noise, frames.shape)
     grain[:, width * height :] *= rng.uniform(0.4, 1.0)
     samples = np.rint(frames + grain).clip(0, 255).astype(np.uint16)
+    if turn % 2 == 1:
+        samples = mirrored(samples, width, height)
     half = (width // 2, height // 2, 1, 1)
     planes = [(width, height, 0, 0), half, half]
     return number, _native.video_rows(
@@ -129,13 +141,15 @@ def rows_of(task: tuple[int, str, bytes, int]) -> tuple[int, list[Rows]]:
     )
 
 
-def gather(archive: Path, every: int, limit: int) -> tuple[list[Rows], list[Rows]]:
+def gather(archive: Path, every: int, turns: int, limit: int) -> tuple[list[Rows], list[Rows]]:
     """For each place rows to train on, and held-out rows."""
     with tarfile.open(archive) as tar:
         members = [m for m in tar.getmembers() if m.isfile()][:limit]
         tasks = [
-            (i, m.name, tar.extractfile(m).read(), every)  # type: ignore[union-attr]
+            (turn, i, m.name, tar.extractfile(m).read(), every)  # type: ignore[union-attr]
+            for turn in range(turns)
             for i, m in enumerate(members)
+            if turn == 0 or i % HELD_OUT != 0
         ]
     train: list[list[Rows]] = []
     held: list[list[Rows]] = []
@@ -156,18 +170,18 @@ def gather(archive: Path, every: int, limit: int) -> tuple[list[Rows], list[Rows
 
 
 def train(
-    rows: Rows, held: Rows, hidden: tuple[int, ...], seconds: float, batch: int, rate: float
+    rows: Rows, held: Rows, net: Layers, seconds: float, batch: int, rate: float
 ) -> tuple[Layers, float]:
-    """A trained network and its held-out bits a sample."""
+    """The network as it was when it was best on held-out rows, and its bits a sample there."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     inputs, numbers = (torch.from_numpy(a).to(device) for a in rows)
-    torch.manual_seed(1)
-    net = Layers(INPUTS, hidden).to(device)
+    net.to(device)
+    many = net.linear[0].in_features
     optimizer = torch.optim.AdamW(net.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=1e-2)
 
     def loss(x: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-            out = net(x.float())
+            out = net(x[:, :many].float())
         return bits(out, *n[:, :3].float().unbind(1)).mean()
 
     def test() -> float:
@@ -180,6 +194,7 @@ def train(
         return sum(sums) / max(1, len(held[0]))
 
     began, step, done = time.time(), 0, 0.0
+    best, least = copy.deepcopy(net), float("inf")
     while done < 1:
         done = min(1.0, (time.time() - began) / seconds)
         for group in optimizer.param_groups:
@@ -191,34 +206,50 @@ def train(
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         step += 1
-        if step % 4000 == 0:
-            print(step, f"{done:.2f} {test():.4f}", flush=True)
-    return net, test()
+        if step % 1000 == 0 or done == 1:
+            now = test()
+            print(step, f"{done:.2f} {now:.4f}", flush=True)
+            if now < least:
+                best, least = copy.deepcopy(net), now
+    return best, least
 
 
 def main() -> None:
-    """Train the networks of all places, and write them into the file that models/small.py reads."""
+    """Train the networks of all places, and write a file for each size that models/small.py reads.
+
+    Those of chroma begin with what that of luma has learned, since they have fewer rows."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("archive", type=Path)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("out", type=Path, help="a folder")
     parser.add_argument("--every", type=int, default=2, help="keep so manieth samples")
+    parser.add_argument("--turns", type=int, default=2, help="views of each clip")
     parser.add_argument("--clips", type=int, default=1 << 30, help="at most so many")
-    parser.add_argument("--hidden", default=",".join(map(str, HIDDEN)))
+    parser.add_argument("--sizes", default=",".join(SIZES))
     parser.add_argument("--batch", type=int, default=1 << 16)
     parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--seconds", default="140,60,60", help="for each of the places")
+    parser.add_argument("--seconds", default="110,40,40", help="for each of the places")
     args = parser.parse_args()
     began = time.time()
-    rows, held = gather(args.archive, args.every, args.clips)
+    rows, held = gather(args.archive, args.every, args.turns, args.clips)
     print([len(r[0]) for r in rows], "rows", f"{time.time() - began:.0f} s", flush=True)
-    hidden = tuple(int(n) for n in args.hidden.split(","))
+    args.out.mkdir(parents=True, exist_ok=True)
+    for size in args.sizes.split(","):
+        fit(args, size, rows, held)
+
+
+def fit(args: argparse.Namespace, size: str, rows: list[Rows], held: list[Rows]) -> None:
+    """The networks of one size."""
+    torch.manual_seed(1)
+    net, rate = Layers(*SIZES[size]), args.rate
     joined: Any = {}
     for place, mine, test, seconds in zip(PLACES, rows, held, args.seconds.split(","), strict=True):
-        net, end = train(mine, test, hidden, float(seconds), args.batch, args.rate)
+        net, end = train(mine, test, copy.deepcopy(net), float(seconds), args.batch, rate)
         alone = test[1][:, 3].mean() / 4096 / np.log(2)
-        print(place, f"{end:.4f} bits a sample held out, the coder alone {alone:.4f}", flush=True)
+        told = f"{end:.4f} bits a sample held out, the coder alone {alone:.4f}"
+        print(size, place, told, flush=True)
         joined |= {f"{place}.{name}": array for name, array in exported(net).items()}
-        np.savez_compressed(args.out, **joined)
+        np.savez_compressed(args.out / f"{size}.npz", **joined)
+        rate = args.rate / 2
 
 
 if __name__ == "__main__":

@@ -469,7 +469,7 @@ def cases() -> list[tuple[str, str, str, bytes]]:
             for name, why, data, level, stated in (
                 ("y4m", "a Y4M of 4:2:0", film("420jpeg", (1, 1)), 6, ""),
                 ("fast", "the same, effort 0", film("420jpeg", (1, 1)), 1, ""),
-                ("best", "the same, effort 2", film("420jpeg", (1, 1)), 9, ""),
+                ("best", "the same, networks 2", film("420jpeg", (1, 1)), 9, ""),
                 ("deep", "10 bits of 4:2:2", film("422p10", (1, 0), 10), 6, ""),
                 ("packed", "raw BGR", hills(40, 20, 3).astype(np.uint8).tobytes(), 6, BGR),
             )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lmc.kernels import _native, reference_photo, reference_video
 from lmc.kernels.reference_video import Shape
-from lmc.models.small import VIDEOS, layers
+from lmc.models.small import NONE, VIDEOS, layers
 
 Frames = list[list[NDArray[np.uint16]]]
 
@@ -64,12 +64,12 @@ def code(bits: list[tuple[int, int]]) -> bytes:
     return _native.encode_bits(bit.astype(np.uint8), p.astype(np.uint32))
 
 
-def reference_networks() -> list[list[reference_photo.Layer]]:
-    with np.load(VIDEOS.path(1)) as file:
+def reference_networks(number: int) -> list[list[reference_photo.Layer]]:
+    with np.load(VIDEOS.path(number)) as file:
         return [list(layers(file, f"{place}.")) for place in VIDEOS.places]
 
 
-NETWORKS = VIDEOS.open(1)
+NUMBERS = (NONE, 1, 2)
 C420, C422, GREY = ((1, 1), (1, 1)), ((1, 0), (1, 0)), ()
 
 
@@ -77,7 +77,7 @@ C420, C422, GREY = ((1, 1), (1, 1)), ((1, 0), (1, 0)), ()
     ("make", "count", "planes", "depth", "effort", "strips"),
     [
         (clip, 4, planes_of(9, 7, *C420), 8, 1, 1),
-        (clip, 3, planes_of(6, 5, *C420), 10, 2, 2),
+        (clip, 4, planes_of(6, 5, *C420), 10, 1, 2),
         (clip, 3, planes_of(19, 6, *C422), 8, 0, 2),
         (clip, 2, planes_of(4, 4, (0, 0), (0, 0), (0, 0)), 16, 1, 1),
         (hard, 3, planes_of(5, 4, *C420), 16, 1, 1),
@@ -89,19 +89,21 @@ def test_the_model_is_the_reference(
     make: object, count: int, planes: list[Shape], depth: int, effort: int, strips: int
 ) -> None:
     frames: Frames = make(count, planes, depth)  # type: ignore[operator]
-    for networks, given in ((None, None), (reference_networks(), NETWORKS)):
+    for number in NUMBERS:
+        networks = reference_networks(number) if number else None
+        given = VIDEOS.optional(number)
         wanted = reference_video.Clip(frames, planes, depth, effort, strips, networks)
         coded = _native.video_encode(flat(frames), count, planes, depth, effort, strips, given)
         assert coded == [code(wanted.vectors), *map(code, wanted.strips)]
 
 
-@pytest.mark.parametrize("effort", range(3))
+@pytest.mark.parametrize(("effort", "number"), [(0, NONE), (1, 1), (1, 2)])
 @pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize("make", [clip, hard])
-def test_variants_agree(make: object, depth: int, effort: int) -> None:
+def test_variants_agree(make: object, depth: int, effort: int, number: int) -> None:
     planes = planes_of(23, 18, *C420)
     samples = flat(make(3, planes, depth))  # type: ignore[operator]
-    way = planes, depth, effort, 2, NETWORKS if effort > 0 else None
+    way = planes, depth, effort, 2, VIDEOS.optional(number)
     coded = _native.video_encode(samples, 3, *way, variant="scalar")
     for variant in _native.video_variants():
         for threads in (1, 2):
@@ -129,7 +131,7 @@ def test_all_shapes_and_depths_come_back(depth: int) -> None:
         for make in (clip, hard):
             samples = flat(make(2, planes, depth))
             strips = 1 + (i + depth) % _native.video_most_strips(planes)
-            way = planes, depth, (i + depth) % 3, strips, NETWORKS if i % 2 else None
+            way = planes, depth, (i + depth) % 2, strips, VIDEOS.optional(i % 3)
             coded = _native.video_encode(samples, 2, *way)
             back = _native.video_decode(coded, 2, *way)
             np.testing.assert_array_equal(back, samples)
@@ -158,10 +160,10 @@ def test_motion_is_found() -> None:
 def test_damage_is_told() -> None:
     planes = planes_of(24, 24, *C420)
     samples = flat(clip(3, planes, 8))
-    coded = _native.video_encode(samples, 3, planes, 8, 1, 2, NETWORKS)
+    coded = _native.video_encode(samples, 3, planes, 8, 1, 2, VIDEOS.open(2))
 
     def decode(parts: list[bytes]) -> NDArray[np.uint16]:
-        return _native.video_decode(parts, 3, planes, 8, 1, 2, NETWORKS)
+        return _native.video_decode(parts, 3, planes, 8, 1, 2, VIDEOS.open(2))
 
     with pytest.raises(_native.Damaged):
         decode([coded[0], coded[1][: len(coded[1]) // 2], coded[2]])
@@ -230,10 +232,12 @@ def test_arm_writes_the_same_bytes(tmp_path: Path) -> None:
     program = tmp_path / "video"
     command = [compiler, *flags, "-I", str(source), *map(str, files), "-o", str(program)]
     subprocess.run(command, check=True)
-    for planes, depth, effort, networks in (
-        (planes_of(20, 13, *C420), 8, 1, reference_networks()),
-        (planes_of(12, 9), 16, 2, []),
+    for planes, depth, effort, number in (
+        (planes_of(20, 13, *C420), 8, 1, 1),
+        (planes_of(12, 9, *C420), 8, 1, 2),
+        (planes_of(12, 9), 16, 0, NONE),
     ):
+        networks = reference_networks(number) if number else []
         samples = flat(clip(3, planes, depth))
         numbers = [3, depth, effort, 2, len(planes), *(n for plane in planes for n in plane)]
         parts = [np.array([*numbers, len(networks)], np.int32).tobytes()]
@@ -244,7 +248,7 @@ def test_arm_writes_the_same_bytes(tmp_path: Path) -> None:
                 parts += [weights.tobytes(), bias.tobytes(), factor.tobytes()]
         given = b"".join([*parts, samples.tobytes()])
         run = subprocess.run([emulator, str(program)], input=given, check=True, capture_output=True)
-        with_networks = NETWORKS if networks else None
+        with_networks = VIDEOS.optional(number)
         coded = _native.video_encode(samples, 3, planes, depth, effort, 2, with_networks)
         wanted = b"".join(len(part).to_bytes(4, "little") + part for part in coded)
         assert run.stdout == wanted

@@ -36,16 +36,30 @@ def test_from_clips_to_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             entry = tarfile.TarInfo(name)
             entry.size = len(data)
             tar.addfile(entry, io.BytesIO(data))
-    made = tmp_path / "video.npz"
-    options = "--every 3 --batch 512 --hidden 32,16 --seconds 2,1,1"
+    made = tmp_path / "made"
+    options = "--every 3 --batch 512 --seconds 2,1,1 --turns 2"
     monkeypatch.setattr(
         sys, "argv", ["video", str(tmp_path / "clips.tar"), str(made), *options.split()]
     )
     training.main()
-    with np.load(made) as arrays:
-        networks = VIDEOS.from_arrays(arrays)
     samples = np.ascontiguousarray(frames, np.uint16).reshape(-1)
-    way = [(36, 24, 0, 0)], 8, 1, 1, networks
-    payloads = _native.video_encode(samples, 3, *way)
-    assert sum(map(len, payloads)) < 0.7 * samples.size
-    assert (_native.video_decode(payloads, 3, *way) == samples).all()
+    for size in training.SIZES:
+        with np.load(made / f"{size}.npz") as arrays:
+            networks = VIDEOS.from_arrays(arrays)
+        way = [(36, 24, 0, 0)], 8, 1, 1, networks
+        payloads = _native.video_encode(samples, 3, *way)
+        assert sum(map(len, payloads)) < 0.7 * samples.size
+        assert (_native.video_decode(payloads, 3, *way) == samples).all()
+
+
+def test_a_mirrored_clip_is_one() -> None:
+    from lmc.models.train import video as training
+
+    width, height, half = 6, 4, 6
+    samples = np.arange(3 * (width * height + 2 * half), dtype=np.uint16).reshape(3, -1)
+    other = training.mirrored(samples, width, height)
+    luma, first, second = np.split(other[0], [width * height, width * height + half])
+    assert luma[:width].tolist() == samples[2, :width][::-1].tolist()
+    assert first.tolist() == samples[2, -half:].reshape(2, 3)[:, ::-1].ravel().tolist()
+    assert second[:3].tolist() == samples[2, width * height :][:3][::-1].tolist()
+    np.testing.assert_array_equal(training.mirrored(other, width, height), samples)

@@ -45,6 +45,7 @@ int main() {
     }
   }
   const Network* const given = networks.empty() ? nullptr : networks.data();
+  if (given != nullptr) shape.inputs = given->layers[0].inputs;
   const auto samples = numbers<uint16_t>(shape.frame_samples() * static_cast<size_t>(shape.frames));
   if (samples.empty()) return 2;
   const Variant& variant = variant_by_name("scalar");
