@@ -38,7 +38,8 @@ NETWORKS = (NONE, 1, 2)  # of the efforts
 # sounds (at 8 s 0.06 to 0.3 %, once 1.1 %), four from four times as many on, and so on.
 SEGMENT_SAMPLES = 1 << 20
 MAX_SEGMENTS = 32
-# Of each channel this many samples are coded in several ways, to see which is best.
+# Of each channel this many samples, or fewer if it is short, are coded in several ways, to see
+# which is best.
 TRIAL = 1 << 15
 
 
@@ -336,10 +337,10 @@ def _table(values: NDArray[np.int32]) -> bytes:
     return out.done()
 
 
-def _middle(samples: Samples) -> Samples:
+def _middle(samples: Samples, length: int = TRIAL) -> Samples:
     """The piece that is coded in several ways."""
-    start = max(0, samples.shape[1] - TRIAL) // 2
-    return samples[:, start : start + TRIAL]
+    start = max(0, samples.shape[1] - length) // 2
+    return samples[:, start : start + length]
 
 
 def _quick(samples: Samples) -> int:
@@ -398,18 +399,23 @@ def _segments(samples: int, length: int) -> int:
 
 def _manner(samples: Samples, ranges: Ranges, effort: int, threads: int) -> tuple[Manner, bool]:
     """The best way for a piece of the samples, and whether the second channel comes first."""
-    piece = _middle(samples)
+    piece = _middle(samples, min(TRIAL, max(TRIAL // 4, samples.shape[1] // 16)))
+    Way = tuple[int, bool, bool]  # the fade, weighted, swapped
 
-    def cost(manner: Manner, swapped: bool) -> int:
+    def cost(way: Way, _: Report) -> int:
+        fade, weighted, swapped = way
         step = -1 if swapped else 1
-        return len(manner.encode(piece[::step], ranges[::step]))
+        return len(Manner(0, fade, weighted).encode(piece[::step], ranges[::step]))
 
-    ways = [(0, True), (1, False), (2, False), (2, True)]
-    manners = [Manner(0, fade, weighted) for fade, weighted in ways]
-    costs = side_by_side(lambda m, _: cost(m, False), manners, threads, lambda _: None)
-    least, best = min(zip(costs, manners, strict=True), key=lambda both: both[0])
-    swapped = len(samples) == 2 and cost(best, True) < least
-    return Manner(effort, best.fade, best.weighted, NETWORKS[effort]), swapped
+    def least(ways: list[Way]) -> tuple[int, Way]:
+        costs = side_by_side(cost, ways, threads, lambda _: None)
+        return min(zip(costs, ways, strict=True), key=lambda both: both[0])
+
+    first = least([(fade, True, False) for fade in range(4)])
+    fade = first[1][0]
+    others = [(fade, False, False)] + [(fade, True, True)] * (len(samples) == 2)
+    _, (fade, weighted, swapped) = min(first, least(others), key=lambda both: both[0])
+    return Manner(effort, fade, weighted, NETWORKS[effort]), swapped
 
 
 def _decode_segments(

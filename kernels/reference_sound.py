@@ -55,18 +55,18 @@ class Effort:
 
 EFFORTS = (
     Effort(
-        (Set(16, 8, 8, 8), Set(16, 8, 6, 8), Set(8, 4, 5, 4)),
+        (Set(16, 8, 7, 8), Set(16, 8, 6, 8), Set(8, 4, 5, 4)),
         ((256, 260), (16, 600)),
         256,
     ),
     Effort(
-        (Set(32, 16, 8, 16), Set(32, 16, 6, 16), Set(16, 8, 5, 8), Set(2, 1, 9, 8)),
+        (Set(32, 16, 7, 16), Set(32, 16, 6, 16), Set(16, 8, 5, 8), Set(2, 1, 9, 8)),
         ((1024, 260), (256, 260), (32, 600), (16, 600)),
         320,
     ),
     Effort(
         (
-            *(Set(32, 16, 8, 4), Set(32, 16, 6, 4), Set(16, 8, 5, 4)),
+            *(Set(32, 16, 7, 4), Set(32, 16, 6, 4), Set(16, 8, 5, 4)),
             *(Set(2, 1, 9, 4), Set(32, 24, 10, 8), Set(24, 8, 7, 4)),
         ),
         ((2048, 260), (256, 260), (32, 600), (16, 600)),
@@ -75,7 +75,7 @@ EFFORTS = (
 )
 DISTINCT = 3  # sets whose predictions are distributions of their own
 RIDGE = 500
-JOIN_FADE = 6
+JOIN_FADE = 7
 REPEAT_TAPS, TAPS_AROUND, NEAREST = 5, 17, 25
 LAST_FILTER = (32, 100)
 LEVEL_FILTERS = ((256, 100), (16, 200))
@@ -275,8 +275,8 @@ class Channel:
         self.past = [0] * 64  # the newest last
         self.others = [0 if alone else s.other + self.present for s in self.effort.sets]
         self.sets = [
-            Squares(s.own + o, s.fade + fade, s.every, 30)
-            for s, o in zip(self.effort.sets, self.others, strict=True)
+            Squares(s.own + o, s.fade + (max(0, fade - 1) if k else fade), s.every, 30)
+            for k, (s, o) in enumerate(zip(self.effort.sets, self.others, strict=True))
         ]
         shift = 2 + max(0, self.depth - 16)
         self.filters = [Filter(taps, rate, shift) for taps, rate in self.effort.filters]
@@ -360,7 +360,8 @@ class Channel:
 
         expected = 1 << max(5, self.depth - 5)
         if self.weighted:
-            expected = max(32, 3 * ((self.means[1] >> 3) + 32) + abs(error) >> 2)
+            octave = octaves8((17 * self.scale + abs(error) >> 4) + 16)
+            expected = power(1, (13 * octave >> 1) + 120, 32, 1 << 32)
         inverse = (1 << 36) // expected
 
         def unit(v: int, shift: int) -> int:

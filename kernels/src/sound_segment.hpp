@@ -22,13 +22,13 @@ struct Effort {
   int longest;  // distance of a repetition
 };
 constexpr Effort kEffortOf[kEfforts] = {
-    {3, 2, {{16, 8, 8, 8}, {16, 8, 6, 8}, {8, 4, 5, 4}}, {{256, 260}, {16, 600}}, 256},
-    {4, 4, {{32, 16, 8, 16}, {32, 16, 6, 16}, {16, 8, 5, 8}, {2, 1, 9, 8}}, {{1024, 260}, {256, 260}, {32, 600}, {16, 600}}, 320},
-    {6, 4, {{32, 16, 8, 4}, {32, 16, 6, 4}, {16, 8, 5, 4}, {2, 1, 9, 4}, {32, 24, 10, 8}, {24, 8, 7, 4}},
+    {3, 2, {{16, 8, 7, 8}, {16, 8, 6, 8}, {8, 4, 5, 4}}, {{256, 260}, {16, 600}}, 256},
+    {4, 4, {{32, 16, 7, 16}, {32, 16, 6, 16}, {16, 8, 5, 8}, {2, 1, 9, 8}}, {{1024, 260}, {256, 260}, {32, 600}, {16, 600}}, 320},
+    {6, 4, {{32, 16, 7, 4}, {32, 16, 6, 4}, {16, 8, 5, 4}, {2, 1, 9, 4}, {32, 24, 10, 8}, {24, 8, 7, 4}},
      {{2048, 260}, {256, 260}, {32, 600}, {16, 600}}, 512},
 };
 constexpr int32_t kRidge = 500;
-constexpr int kJoinFade = 6, kRepeatTaps = 5, kTapsAround = 17, kNearest = 25;  // nearest distance of a repetition
+constexpr int kJoinFade = 7, kRepeatTaps = 5, kTapsAround = 17, kNearest = 25;  // nearest distance of a repetition
 constexpr Cascade kLastFilter{32, 100}, kLevelFilters[2] = {{256, 100}, {16, 200}};
 constexpr int kSpeed[4] = {2, 4, 7, 5};  // of the mean errors: fast, medium, slow; of others
 
@@ -166,7 +166,8 @@ class Channel {
     for (int k = 0; k < effort_.sets; ++k) {
       const Set& set = effort_.set[k];
       others_[k] = partner ? set.other + present : 0;
-      sets_.emplace_back(set.own + others_[k], set.fade + shape.fade, set.every, kRidge, 30);
+      const int longer = k == 0 || shape.fade == 0 ? shape.fade : shape.fade - 1;
+      sets_.emplace_back(set.own + others_[k], set.fade + longer, set.every, kRidge, 30);
     }
     for (int k = 0; k < effort_.filters; ++k) filters_.emplace_back(effort_.filter[k].taps, effort_.filter[k].rate, shift_of(depth()));
     for (const Cascade& f : kLevelFilters) level_filters_.emplace_back(f.taps, f.rate, 2);
@@ -245,10 +246,14 @@ class Channel {
     errors_[1] = errors_[0];
     errors_[0] = error;
 
-    // Samples of quiet places count more: they are divided by the error to be expected there.
+    // Samples of quiet places count more: they are divided by a power, 13/16, of the error to be expected there,
+    // which the mixture knows best; a sixteenth of the error that came keeps outliers down.
     int64_t expected = int64_t{1} << (depth() - 5 > 5 ? depth() - 5 : 5);
-    if (weighted_) expected = (3 * ((error_of_[1] >> 3) + 32) + magnitude(error)) >> 2;
-    const int64_t inverse = (int64_t{1} << 36) / (expected < 32 ? 32 : expected);
+    if (weighted_) {
+      const int octave = octaves8(((17 * scale_ + magnitude(error)) >> 4) + 16);
+      expected = power(1, ((13 * octave) >> 1) + 120, 32, int64_t{1} << 32);
+    }
+    const int64_t inverse = (int64_t{1} << 36) / expected;
     const auto unit = [inverse](int64_t v, int shift) { return clamp32((v * inverse) >> shift, -kUnitLimit, kUnitLimit); };
     for (int k = 0; k < effort_.sets; ++k) {
       const int count = effort_.set[k].own + others_[k];
