@@ -398,14 +398,21 @@ def _segments(samples: int, length: int) -> int:
 
 
 def _manner(samples: Samples, ranges: Ranges, effort: int, threads: int) -> tuple[Manner, bool]:
-    """The best way for a piece of the samples, and whether the second channel comes first."""
-    piece = _middle(samples, min(TRIAL, max(TRIAL // 4, samples.shape[1] // 16)))
+    """The best way for pieces of the samples, and whether the second channel comes first."""
+    length = samples.shape[1]
+    # Long sounds change: half of the trial from each half of the sound.
+    halves = (
+        [samples] if length < 8 * TRIAL else [samples[:, : length // 2], samples[:, length // 2 :]]
+    )
+    each = min(TRIAL, max(TRIAL // 4, length // 16)) // len(halves)
+    pieces = [_middle(half, each) for half in halves]
     Way = tuple[int, bool, bool]  # the fade, weighted, swapped
 
     def cost(way: Way, _: Report) -> int:
         fade, weighted, swapped = way
         step = -1 if swapped else 1
-        return len(Manner(0, fade, weighted).encode(piece[::step], ranges[::step]))
+        manner = Manner(0, fade, weighted)
+        return sum(len(manner.encode(piece[::step], ranges[::step])) for piece in pieces)
 
     def least(ways: list[Way]) -> tuple[int, Way]:
         costs = side_by_side(cost, ways, threads, lambda _: None)
