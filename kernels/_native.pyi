@@ -316,6 +316,19 @@ def flac_write(
     recipe: bytes, samples: NDArray[np.int32], bits: int
 ) -> tuple[bytes, NDArray[np.uint32], NDArray[np.uint32]]: ...
 
+# ---- packets of lossless video (bind_packets.cpp) ----
+
+def utvideo_read(
+    packet: bytes, planes: Sequence[tuple[int, int, bool]], slices: int
+) -> tuple[NDArray[np.uint8], bytes] | None: ...
+def utvideo_write(
+    samples: NDArray[np.uint8],
+    planes: Sequence[tuple[int, int, bool]],
+    slices: int,
+    side: bytes,
+    at: int,
+) -> tuple[bytes, int]: ...
+
 # ---- sounds (bind_sound.cpp) ----
 
 class SoundNetwork:

@@ -14,6 +14,7 @@ PYBIND11_MODULE(_native, m) {
   bind_exjpeg(m);
   bind_photo(m);
   bind_flac(m);
+  bind_packets(m);
   bind_sound(m);
   bind_video(m);
 }

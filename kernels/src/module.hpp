@@ -13,5 +13,6 @@ void bind_jpeg(pybind11::module_& m);     // bind_jpeg.cpp: the JPEG codec
 void bind_exjpeg(pybind11::module_& m);   // bind_exjpeg.cpp: pictures that were JPEG files
 void bind_photo(pybind11::module_& m);    // bind_photo.cpp: the photo model
 void bind_flac(pybind11::module_& m);     // bind_flac.cpp: FLAC files
+void bind_packets(pybind11::module_& m);  // bind_packets.cpp: packets of lossless video
 void bind_sound(pybind11::module_& m);    // bind_sound.cpp: the sound model
 void bind_video(pybind11::module_& m);    // bind_video.cpp: the video model
