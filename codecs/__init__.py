@@ -49,7 +49,11 @@ SOUNDS = re.compile(
 )
 """How the audio files begin that are."""
 VIDEO = b"YUV4MPEG2 "
-"""How the video files begin that are."""
+"""How the video files begin that are, if their frames are not coded."""
+CODED_VIDEO = re.compile(
+    rb"\x1aE\xdf\xa3|RIFF....AVI |....(ftyp|moov|mdat|wide|free|skip)", re.DOTALL
+)
+"""How those begin whose frames may be coded without loss: Matroska, AVI, MOV."""
 
 
 def plan(settings: Settings) -> Plan:
@@ -117,7 +121,8 @@ def is_whole(prefix: bytes, settings: Settings) -> bool:
 def _is_video(prefix: bytes, settings: Settings) -> bool:
     if settings.level == 0 or settings.codec not in ("auto", "video"):
         return False
-    return bool(settings.video) or settings.frames or prefix.startswith(VIDEO)
+    plain = bool(settings.video) or settings.frames or prefix.startswith(VIDEO)
+    return plain or CODED_VIDEO.match(prefix) is not None
 
 
 def needs(method: int, params: bytes, size: int) -> int:

@@ -195,7 +195,7 @@ def needs(params: bytes, size: int) -> int:
     memory = 8 * samples_of(params) + 2 * size + _native.mixer_bytes(text.STRONG, size)
     together = min(layout.segments, 8)
     segment = _native.video_bytes(layout.geometry.planes, layout.strips)
-    return memory + together * segment + (16 << 20)
+    return memory + together * segment + clips.memory(layout.format) + (16 << 20)
 
 
 def describe(params: bytes) -> str:

@@ -316,6 +316,22 @@ def flac_write(
     recipe: bytes, samples: NDArray[np.int32], bits: int
 ) -> tuple[bytes, NDArray[np.uint32], NDArray[np.uint32]]: ...
 
+# ---- FFV1 (bind_ffv1.cpp) ----
+
+def ffv1_take(
+    packets: Sequence[bytes], record: bytes, width: int, height: int, most: int
+) -> tuple[NDArray[np.uint16], int, list[tuple[int, int]], bool, bytes] | None: ...
+def ffv1_give(
+    samples: NDArray[np.uint16],
+    bits: int,
+    coarse: Sequence[tuple[int, int]],
+    rgb: bool,
+    side: bytes,
+    record: bytes,
+    width: int,
+    height: int,
+) -> list[bytes]: ...
+
 # ---- packets of lossless video (bind_packets.cpp) ----
 
 def utvideo_read(

@@ -91,6 +91,25 @@ def state(text: str) -> Stated:
     )
 
 
+def layout_name(depth: int, coarse: tuple[tuple[int, int], ...], colours: bool) -> str | None:
+    """The layout of planes as `state` takes it; None if it has no name. colours: green, blue and
+    red.
+
+    >>> layout_name(10, ((1, 0), (1, 0)), False)
+    'yuv422p10le'
+    """
+    names: dict[tuple[tuple[int, int], ...], str]
+    if colours:
+        names = {_FULL: "gbrp", (*_FULL, (0, 0)): "gbrap"}
+    else:
+        names = {planes: f"yuv{digits}p" for digits, planes in _PLANAR.items()}
+        names |= {(*planes, (0, 0)): f"yuva{digits}p" for digits, planes in _PLANAR.items()}
+        names[()] = "gray"
+    if coarse not in names or depth not in (8, 9, 10, 12, 14, 16):
+        return None
+    return names[coarse] if depth == 8 else f"{names[coarse]}{depth}le"
+
+
 def take_apart(data: bytes, stated: Stated, most_samples: int) -> Video:
     """Raises Odd."""
     geometry = stated.geometry

@@ -13,6 +13,7 @@ PYBIND11_MODULE(_native, m) {
   bind_jpeg(m);
   bind_exjpeg(m);
   bind_photo(m);
+  bind_ffv1(m);
   bind_flac(m);
   bind_packets(m);
   bind_sound(m);

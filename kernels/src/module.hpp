@@ -12,6 +12,7 @@ void bind_graphic(pybind11::module_& m);  // bind_graphic.cpp: drawn images
 void bind_jpeg(pybind11::module_& m);     // bind_jpeg.cpp: the JPEG codec
 void bind_exjpeg(pybind11::module_& m);   // bind_exjpeg.cpp: pictures that were JPEG files
 void bind_photo(pybind11::module_& m);    // bind_photo.cpp: the photo model
+void bind_ffv1(pybind11::module_& m);     // bind_ffv1.cpp: FFV1 videos
 void bind_flac(pybind11::module_& m);     // bind_flac.cpp: FLAC files
 void bind_packets(pybind11::module_& m);  // bind_packets.cpp: packets of lossless video
 void bind_sound(pybind11::module_& m);    // bind_sound.cpp: the sound model

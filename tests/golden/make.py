@@ -181,6 +181,10 @@ def film(space: str, coarse: tuple[int, int], bits: int = 8) -> bytes:
     return out + b"FRAME"
 
 
+def coded_video(name: str) -> bytes:
+    return (HERE.parent / "codecs" / "video" / name).read_bytes()
+
+
 def of_video(content: bytes, level: int = 6, stated: str = "") -> bytes:
     made = video.encode(content, Settings(level=level, threads=1, video=stated))
     assert made is not None
@@ -472,6 +476,14 @@ def cases() -> list[tuple[str, str, str, bytes]]:
                 ("best", "the same, networks 2", film("420jpeg", (1, 1)), 9, ""),
                 ("deep", "10 bits of 4:2:2", film("422p10", (1, 0), 10), 6, ""),
                 ("packed", "raw BGR", hills(40, 20, 3).astype(np.uint8).tobytes(), 6, BGR),
+                ("ffv1", "FFV1 3 in Matroska", coded_video("ffv1-3.mkv"), 6, ""),
+                (
+                    "ffv1-rice",
+                    "FFV1 1 of Golomb-Rice codes in AVI",
+                    coded_video("ffv1-1.avi"),
+                    1,
+                    "",
+                ),
             )
         ),
     ]
