@@ -43,10 +43,8 @@ def take_apart(data: bytes, stated: Stated | None, most_samples: int) -> Video |
             video = y4m.take_apart(data, most_samples)
         elif stated is not None:
             video = raw.take_apart(data, stated, most_samples)
-        elif streams.MAGICS.match(data):
-            video = streams.take_apart(data, most_samples)
         else:
-            return None
+            video = streams.take_apart(data, most_samples)
         same = rebuild(video.format, video.recipe, video.samples, video.geometry) == data
     except (Odd, Corrupt):
         return None

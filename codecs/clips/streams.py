@@ -28,7 +28,6 @@ from lmc.codecs.clips.packets import Frame, Taken, cut
 from lmc.codecs.clips.raw import layout_name, state
 from lmc.errors import Corrupt, Usage
 
-MAGICS = re.compile(rb"\x1aE\xdf\xa3|RIFF....AVI |....(?:ftyp|moov|mdat|wide|free|skip)", re.DOTALL)
 # How a file of one of the codecs names it, at its beginning or, in MOV, near its end. A file of any
 # other codec is told by that alone, before PyAV is imported.
 _CODES = re.compile(rb"FFV1|UL(?:RG|RA|[YH][024])")

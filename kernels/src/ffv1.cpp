@@ -33,6 +33,11 @@ class Stream {
     set(old_parameters(coder, fields));
   }
 
+  // Whether runs of the range coder end without a last 0, as the first writers of versions 0 and 1
+  // had it.
+  void end_at_once(bool is_so) { at_once_ = is_so; }
+  bool is_old() const { return p_.version < 2; }
+
   const Shape& shape() const { return shape_; }
   size_t frame() const { return frame_; }  // samples
 
@@ -67,7 +72,7 @@ class Stream {
         RangeCodes<RangeWriter> codes(coder, most);
         samples(codes, slice, frame);
         uint8_t state = kEnd;
-        coder.bit(0, state);
+        if (!at_once_) coder.bit(0, state);
         coder.finish();
       } else {
         coder.finish();
@@ -243,7 +248,7 @@ class Stream {
 
   const int width_, height_;
   const Transitions usual_ = Transitions::usual();
-  bool known_ = false, key_ = false;
+  bool known_ = false, key_ = false, at_once_ = false;
   Parameters p_;
   Shape shape_;
   size_t frame_ = 0;                           // samples of a frame
@@ -257,7 +262,7 @@ void put_number(std::vector<uint8_t>& out, uint64_t value) {
   out.push_back(static_cast<uint8_t>(value));
 }
 
-// Fields of packets as bytes: 0 for those of the packet before, or their count and 1, and the fields.
+// How a stream's packets end, and their fields, as bytes: 0 for those of the packet before, or their count and 1, and the fields.
 class SideWriter {
  public:
   void add(const std::vector<int32_t>& fields) {
@@ -314,6 +319,24 @@ class SideReader {
   std::vector<int32_t> last_;
 };
 
+// Whether the packets come back only if runs end at once. Most packets do in both ways.
+bool ends_at_once(const std::vector<std::string_view>& packets, Taken& taken, size_t frame, int width, int height) {
+  for (const bool at_once : {false, true}) {
+    Stream stream({}, width, height);
+    stream.end_at_once(at_once);
+    SideReader side({reinterpret_cast<const char*>(taken.side.data()), taken.side.size()});
+    uint16_t* samples = taken.samples.data();
+    const bool all = std::all_of(packets.begin(), packets.end(), [&](std::string_view packet) {
+      Fields fields(side.next());
+      const std::vector<uint8_t> again = stream.write(samples, frame, fields);
+      samples += frame;
+      return packet == std::string_view(reinterpret_cast<const char*>(again.data()), again.size());
+    });
+    if (all) return at_once;
+  }
+  throw Bad();
+}
+
 }  // namespace
 
 std::optional<Taken> take(const std::vector<std::string_view>& packets, std::string_view record, int width, int height,
@@ -332,6 +355,8 @@ std::optional<Taken> take(const std::vector<std::string_view>& packets, std::str
     side.add(fields.values());
   }
   taken.side = std::move(side.bytes());
+  const bool at_once = stream.is_old() && ends_at_once(packets, taken, stream.frame(), width, height);
+  taken.side.insert(taken.side.begin(), at_once);
   return taken;
 } catch (const Bad&) {
   return std::nullopt;
@@ -343,8 +368,10 @@ std::optional<std::vector<std::vector<uint8_t>>> give(const uint16_t* samples, s
                                                       const Shape& shape, std::string_view side,
                                                       std::string_view record, int width, int height) try {
   require(std::all_of(samples, samples + frames * frame, [&](uint16_t v) { return v >> shape.bits == 0; }));
+  require(!side.empty() && static_cast<uint8_t>(side[0]) <= 1);
   Stream stream(record, width, height);
-  SideReader reader(side);
+  stream.end_at_once(side[0] != 0);
+  SideReader reader(side.substr(1));
   std::vector<std::vector<uint8_t>> packets;
   // One walk reads and writes samples; this one writes none.
   auto* const values = const_cast<uint16_t*>(samples);
