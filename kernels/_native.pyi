@@ -345,6 +345,22 @@ def utvideo_write(
     at: int,
 ) -> tuple[bytes, int]: ...
 
+class HuffyuvStream:
+    def __init__(
+        self,
+        planes: Sequence[tuple[int, int]],
+        bits: int,
+        prediction: int,
+        mixed: bool,
+        interlaced: bool,
+        own_tables: bool,
+        tables: bytes,
+    ) -> None: ...
+    def read(self, packet: bytes) -> tuple[NDArray[np.uint16], bytes] | None: ...
+    def write(
+        self, samples: NDArray[np.uint16], usual: bool, side: bytes, at: int
+    ) -> tuple[bytes, int]: ...
+
 # ---- sounds (bind_sound.cpp) ----
 
 class SoundNetwork:

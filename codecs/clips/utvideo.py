@@ -82,7 +82,7 @@ def give(
         raise Corrupt("the description of a Ut Video stream leads nowhere")
     out, at, same = [], 1, side[0] == 1
     for frame in frames:
-        samples = base.joined(frame, [(w, h) for w, h, _ in planes], np.uint8)
+        samples = base.joined(frame, [(w, h) for w, h, _ in planes], 8, np.uint8)
         _turn(base.cut(samples, [(w, h) for w, h, _ in planes]), format, -128)
         try:
             packet, end = _native.utvideo_write(samples, planes, slices, side, 1 if same else at)
@@ -106,7 +106,7 @@ def _slices(extradata: bytes) -> int | None:
 def _planes(format: str, width: int, height: int) -> Planes | None:
     """Width and height of each plane, and whether its slices end at even rows."""
     sides = base.sides(format, width, height)
-    if sides is None or format == "gray":
+    if sides is None or format not in _ORIGINAL.values():
         return None
     even = itertools.chain([format == "yuv420p"], itertools.repeat(False))
     return [(w, h, e) for (w, h), e in zip(sides, even, strict=False)]

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lmc.codecs.clips import huffyuv, utvideo
 from lmc.codecs.clips import packets as base
-from lmc.codecs.clips import utvideo
 from lmc.codecs.clips.packets import Frame, Taken
 from lmc.errors import Corrupt
 from lmc.kernels import _native
@@ -39,7 +39,7 @@ def write(
     size: tuple[int, int] = (48, 32),
     kind: str = "ramp",
     frames: int = 3,
-    **options: str,
+    **options: Any,
 ) -> tuple[list[bytes], bytes, list[Frame]]:
     """Packets, extradata, and what PyAV decodes."""
     width, height = size
@@ -160,11 +160,97 @@ def test_utvideo_that_is_not_understood() -> None:
     assert utvideo.take(packets, extradata, 1 << 30, 1 << 30) is None
 
 
+PREDICTIONS = ["left", "plane", "median"]
+FIELDS: list[dict[str, Any]] = [{}, {"flags": "+ilme"}]
+LAYOUTS = [
+    "yuv420p",
+    "yuv422p",
+    "yuv444p",
+    "yuv440p",
+    "yuv411p",
+    "yuv410p",
+    "gray",
+    "gbrp",
+    "yuv420p10le",
+    "yuv422p16le",
+    "yuv444p12le",
+    "gbrp10le",
+    "gray16le",
+]
+
+
+@pytest.mark.parametrize("pred", PREDICTIONS)
+@pytest.mark.parametrize("fields", FIELDS)
+def test_huffyuv(pred: str, fields: dict[str, Any]) -> None:
+    written = write("huffyuv", "yuv422p", pred=pred, **fields)
+    taken = check(huffyuv, (48, 32), written, "yuv422p")
+    assert taken.side == b"\1"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("pred", PREDICTIONS)
+@pytest.mark.parametrize("fields", FIELDS)
+@pytest.mark.parametrize("context", ["0", "1"])
+def test_ffvhuff(layout: str, pred: str, fields: dict[str, Any], context: str) -> None:
+    """With tables in the extradata, and in each packet: those follow from the packets before."""
+    options: dict[str, Any] = {"pred": pred, "context": context, "non_deterministic": "0"}
+    taken = check(huffyuv, (48, 32), write("ffvhuff", layout, **options, **fields), layout)
+    assert taken.side == b"\1"
+
+
+@pytest.mark.parametrize("kind", ["flat", "noise"])
+@pytest.mark.parametrize("layout", ["yuv420p", "yuv422p", "yuv444p", "yuv444p10le", "gray16le"])
+@pytest.mark.parametrize("size", [(8, 8), (52, 38), (20, 290)])
+def test_ffvhuff_of_other_content(kind: str, layout: str, size: tuple[int, int]) -> None:
+    for context in "01":
+        written = write("ffvhuff", layout, size, kind, 2, pred="median", context=context)
+        check(huffyuv, size, written, layout)
+
+
+def test_ffvhuff_of_odd_sides() -> None:
+    for layout in ("yuv444p", "gray"):
+        check(huffyuv, (33, 17), write("ffvhuff", layout, (33, 17), pred="plane"), layout)
+
+
+def test_tables_that_do_not_follow() -> None:
+    """A stream that begins in its middle: the tables are said."""
+    size = (48, 32)
+    packets, extradata, pictures = write("ffvhuff", "yuv422p", context="1", non_deterministic="0")
+    taken = check(huffyuv, size, (packets[1:], extradata, pictures[1:]), "yuv422p")
+    assert len(taken.side) > 768
+    with pytest.raises(Corrupt):
+        huffyuv.give(taken.frames, "yuv422p", *size, extradata, taken.side[:-1])
+
+
+def test_huffyuv_that_is_not_understood() -> None:
+    size = (48, 32)
+    packets, extradata, _ = write("ffvhuff", "yuv420p", pred="median")
+    assert huffyuv.take([], extradata, *size) is None
+    assert huffyuv.take([b""], extradata, *size) is None
+    assert huffyuv.take(packets, b"", *size) is None
+    assert huffyuv.take(packets, extradata[:-1], *size) is None
+    assert huffyuv.take(packets, b"\3" + extradata[1:], *size) is None
+    assert huffyuv.take(packets, extradata, 46, 32) is None
+    assert huffyuv.take(packets, extradata, 48, 2) is None  # rows that are always there
+    assert huffyuv.take(packets, extradata, 1 << 14, 1 << 14) is None
+    assert huffyuv.take(packets, extradata, *size, 3 * 48 * 32) is None
+    assert huffyuv.take([packets[0] + bytes(4)], extradata, *size) is None
+    packets, extradata, _ = write("huffyuv", "rgb24")  # packed colours
+    assert huffyuv.take(packets, extradata, *size) is None
+    packets, extradata, _ = write("ffvhuff", "yuva420p")
+    assert huffyuv.take(packets, extradata, *size) is None
+
+
 @pytest.fixture(scope="module")
 def streams() -> list[tuple[ModuleType, list[bytes], bytes, Taken]]:
     """One of each kind, small."""
     out = []
-    for codec, name, options in ((utvideo, "utvideo", {"pred": "median", "slices": "2"}),):
+    kinds: list[tuple[ModuleType, str, dict[str, str]]] = [
+        (utvideo, "utvideo", {"pred": "median", "slices": "2"}),
+        (huffyuv, "huffyuv", {"pred": "median"}),
+        (huffyuv, "ffvhuff", {"pred": "plane", "context": "1"}),
+    ]
+    for codec, name, options in kinds:
         packets, extradata, _ = write(name, "yuv422p", (16, 8), frames=2, **options)
         taken = codec.take(packets, extradata, 16, 8)
         assert taken is not None
@@ -208,7 +294,7 @@ def test_damaged_descriptions(streams: Any, at: int, how: int, other: bytes) -> 
             except Corrupt:
                 continue
             assert len(packets) == len(taken.frames)
-            assert sum(map(len, packets)) < 1 << 16
+            assert sum(map(len, packets)) < 1 << 20
 
 
 def test_frames_of_another_shape(streams: Any) -> None:
@@ -237,5 +323,7 @@ def test_kernels_say_no_to_shapes_that_none_has() -> None:
 def test_sides() -> None:
     assert base.sides("yuv420p", 6, 4) == [(6, 4), (3, 2), (3, 2)]
     assert base.sides("yuv420p", 6, 5) is None
+    assert base.sides("yuv410p16le", 8, 4) == [(8, 4), (2, 1), (2, 1)]
     assert base.sides("bgr0", 6, 4) is None
+    assert base.sides("", 6, 4) is None
     assert base.sides("gray", 0, 4) is None
