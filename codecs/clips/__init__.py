@@ -27,7 +27,13 @@ __all__ = [
 ]
 
 # The numbers are on the wire, and only ever appended to.
-NAMES = {base.Y4M: "Y4M", base.RAW: "raw", base.FFV1: "FFV1", base.UT_VIDEO: "Ut Video"}
+NAMES = {
+    base.Y4M: "Y4M",
+    base.RAW: "raw",
+    base.FFV1: "FFV1",
+    base.UT_VIDEO: "Ut Video",
+    base.HUFFYUV: "HuffYUV",
+}
 _REBUILD: dict[int, Callable[[bytes, Samples, Geometry], bytes]] = {
     base.Y4M: y4m.rebuild,
     base.RAW: raw.rebuild,

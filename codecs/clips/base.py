@@ -15,7 +15,7 @@ __all__ = ["Geometry", "Odd", "Reader", "Samples", "Video", "Writer"]
 Samples = NDArray[np.uint16]
 """(frames, samples of a frame): its planes one after another, each row by row."""
 
-Y4M, RAW, FFV1, UT_VIDEO = 1, 2, 3, 4
+Y4M, RAW, FFV1, UT_VIDEO, HUFFYUV = 1, 2, 3, 4, 5
 MOST_SIDE = 1 << 16
 
 

@@ -37,7 +37,7 @@ def give(
     """The packets. Raises Corrupt."""
     geometry = _geometry(format, width, height)
     planes = _planes(geometry)
-    samples = np.stack([base.joined(frame, planes, np.uint16) for frame in frames])
+    samples = np.stack([base.joined(frame, planes, geometry.depth, np.uint16) for frame in frames])
     shape = geometry.depth, geometry.coarse, format.startswith("gbr")
     try:
         return _native.ffv1_give(samples, *shape, side, extradata, width, height)

@@ -16,6 +16,7 @@ import numpy as np
 
 from lmc.codecs.clips.base import (
     FFV1,
+    HUFFYUV,
     UT_VIDEO,
     Geometry,
     Odd,
@@ -30,12 +31,12 @@ from lmc.errors import Corrupt, Usage
 
 # How a file of one of the codecs names it, at its beginning or, in MOV, near its end. A file of any
 # other codec is told by that alone, before PyAV is imported.
-_CODES = re.compile(rb"FFV1|UL(?:RG|RA|[YH][024])")
+_CODES = re.compile(rb"FFV1|UL(?:RG|RA|[YH][024])|HFYU|FFVH")
 _NEAR = 1 << 20
-# The module of each codec; FFmpeg names codecs so, too.
-_MODULES = {FFV1: "ffv1", UT_VIDEO: "utvideo"}
+_MODULES = {FFV1: "ffv1", UT_VIDEO: "utvideo", HUFFYUV: "huffyuv"}
 FORMATS = tuple(_MODULES)
-_NUMBERS = {name: format for format, name in _MODULES.items()}
+# FFmpeg's names of codecs.
+_NUMBERS = {"ffv1": FFV1, "utvideo": UT_VIDEO, "huffyuv": HUFFYUV, "ffvhuff": HUFFYUV}
 # Bytes that making packets again takes beside frames and packets.
 MEMORY = {FFV1: 1 << 27}
 

@@ -194,6 +194,22 @@ def test_ut_video(layout: str) -> None:
     assert lmc.decompress(lmc.compress(data, 1)) == data
 
 
+@pytest.mark.parametrize(
+    ("codec", "layout"),
+    [
+        ("huffyuv", "yuv422p"),
+        ("ffvhuff", "yuv420p"),
+        ("ffvhuff", "yuv444p10le"),
+        ("ffvhuff", "gray"),
+    ],
+)
+@pytest.mark.parametrize("pred", ["left", "median"])
+def test_huffyuv(codec: str, layout: str, pred: str) -> None:
+    data, decoded = written(codec, layout, 36, 24, {"pred": pred}, container="avi")
+    check(data, decoded)
+    assert lmc.decompress(lmc.compress(data, 1)) == data
+
+
 def test_ffv1_in_other_containers() -> None:
     for container in ("avi", "nut"):
         data, decoded = written("ffv1", "yuv420p", 34, 26, {"level": 3}, container=container)
