@@ -5,8 +5,6 @@ FORMAT.md, "Streams of Ut Video and HuffYUV", says what `side` is.
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 
 from lmc.codecs.clips import packets as base
@@ -39,8 +37,8 @@ def take(
     most_samples: int = base.MOST_SAMPLES,
 ) -> Taken | None:
     """None for a stream that cannot be written again, or has more samples than that."""
-    slices = _slices(extradata)
-    if slices is None or not packets:
+    flags = _flags(extradata)
+    if flags is None or not packets:
         return None
     formats = list(dict.fromkeys(_ORIGINAL.values()))
     original = _ORIGINAL.get(extradata[4:8])
@@ -48,42 +46,48 @@ def take(
         formats.remove(original)
         formats.insert(0, original)
     for format in formats:
-        planes = _planes(format, width, height)
-        if planes is None or len(packets) * sum(w * h for w, h, _ in planes) > most_samples:
+        sides, planes = base.sides(format, width, height), _planes(format, width, height, flags)
+        if sides is None or planes is None:
             continue
-        if _native.utvideo_read(packets[0], planes, slices) is not None:
-            return _take(packets, format, planes, slices)
+        if len(packets) * sum(w * h for w, h in sides) > most_samples:
+            continue
+        if _native.utvideo_read(packets[0], planes, _slices(flags)) is not None:
+            return _take(packets, format, sides, planes, _slices(flags))
     return None
 
 
-def _take(packets: list[bytes], format: str, planes: Planes, slices: int) -> Taken | None:
+def _take(
+    packets: list[bytes], format: str, sides: list[tuple[int, int]], planes: Planes, slices: int
+) -> Taken | None:
     frames: list[Frame] = []
-    sides: list[bytes] = []
+    records: list[bytes] = []
     for packet in packets:
         found = _native.utvideo_read(packet, planes, slices)
         if found is None:
             return None
-        samples, side = found
-        frame = base.cut(samples, [(w, h) for w, h, _ in planes])
+        samples, record = found
+        frame = base.cut(samples, sides)
         _turn(frame, format, 128)
         frames.append(frame)
-        sides.append(side)
+        records.append(record)
     # Most writers do the same in each packet: said once.
-    same = len(set(sides)) == 1
-    return Taken(format, frames, b"\1" + sides[0] if same else b"\0" + b"".join(sides))
+    same = len(set(records)) == 1
+    return Taken(format, frames, b"\1" + records[0] if same else b"\0" + b"".join(records))
 
 
 def give(
     frames: list[Frame], format: str, width: int, height: int, extradata: bytes, side: bytes
 ) -> list[bytes]:
     """The packets. Raises Corrupt."""
-    slices, planes = _slices(extradata), _planes(format, width, height)
-    if slices is None or planes is None or side[:1] not in (b"\0", b"\1"):
+    flags, sides = _flags(extradata), base.sides(format, width, height)
+    planes = None if flags is None else _planes(format, width, height, flags)
+    if flags is None or sides is None or planes is None or side[:1] not in (b"\0", b"\1"):
         raise Corrupt("the description of a Ut Video stream leads nowhere")
+    slices = _slices(flags)
     out, at, same = [], 1, side[0] == 1
     for frame in frames:
-        samples = base.joined(frame, [(w, h) for w, h, _ in planes], 8, np.uint8)
-        _turn(base.cut(samples, [(w, h) for w, h, _ in planes]), format, -128)
+        samples = base.joined(frame, sides, 8, np.uint8)
+        _turn(base.cut(samples, sides), format, -128)
         try:
             packet, end = _native.utvideo_write(samples, planes, slices, side, 1 if same else at)
         except _native.Damaged as error:
@@ -95,20 +99,29 @@ def give(
     return out
 
 
-def _slices(extradata: bytes) -> int | None:
-    """Slices of a plane; None for what is not understood."""
+def _flags(extradata: bytes) -> int | None:
+    """What the extradata say of all packets; None for what is not understood."""
     if len(extradata) < 16 or extradata[8:12] != b"\4\0\0\0":
         return None
     flags = int.from_bytes(extradata[12:16], "little")
-    return None if flags & INTERLACED or not flags & HUFFMAN else (flags >> 24) + 1
+    return flags if flags & HUFFMAN else None
 
 
-def _planes(format: str, width: int, height: int) -> Planes | None:
-    """Width and height of each plane, and whether its slices end at even rows."""
+def _slices(flags: int) -> int:
+    """Of each plane."""
+    return (flags >> 24) + 1
+
+
+def _planes(format: str, width: int, height: int, flags: int) -> Planes | None:
+    """Columns and rows that each plane is coded in, and whether its slices end at even rows."""
     sides = base.sides(format, width, height)
     if sides is None or format not in _ORIGINAL.values():
         return None
-    even = itertools.chain([format == "yuv420p"], itertools.repeat(False))
+    even = [format == "yuv420p", False, False, False]
+    if flags & INTERLACED:  # two rows are coded as one
+        if any(h % (4 if e else 2) for (_, h), e in zip(sides, even, strict=False)):
+            return None
+        sides = [(2 * w, h // 2) for w, h in sides]
     return [(w, h, e) for (w, h), e in zip(sides, even, strict=False)]
 
 

@@ -108,6 +108,24 @@ def test_utvideo_of_odd_sides() -> None:
     check(utvideo, size, write("utvideo", "yuv444p", size, pred="median", slices="4"), "yuv444p")
 
 
+@pytest.mark.parametrize("layout", ["yuv420p", "yuv444p"])
+@pytest.mark.parametrize("pred", [1, 3])
+def test_utvideo_interlaced(layout: str, pred: int) -> None:
+    """FFmpeg only reads it."""
+    size, extradata = (40, 36), INFO[:13] + b"\x08\0\2"
+    sides = base.sides(layout, *size)
+    assert sides is not None
+    frame = [picture("ramp", w, h, w).astype(np.uint8) for w, h in sides]
+    side = b"\1\0" + bytes([pred]) + bytes(5)
+    packets = utvideo.give([frame] * 2, layout, *size, extradata, side)
+    tag = "ULY0" if layout == "yuv420p" else "ULY4"
+    assert decoded(packets[1], extradata, size, tag) == [plane.tobytes() for plane in frame]
+    taken = utvideo.take(packets, extradata, *size)
+    assert taken is not None
+    assert (taken.format, taken.side) == (layout, side)
+    assert utvideo.take(packets, extradata, 40, 38) is None
+
+
 @pytest.mark.parametrize("info", [b"\0\0\0\0", b"\0\1\0\0", b"\0\2\0\0", b"\x12\3\0\x34"])
 @pytest.mark.parametrize("rule", [0, 1, 2])
 def test_utvideo_of_other_writers(info: bytes, rule: int) -> None:
@@ -139,10 +157,12 @@ def test_utvideo_with_lengths_of_no_rule() -> None:
     assert taken.side == side
 
 
-def decoded(packet: bytes, extradata: bytes, size: tuple[int, int]) -> list[bytes]:
+def decoded(
+    packet: bytes, extradata: bytes, size: tuple[int, int], tag: str = "ULY4"
+) -> list[bytes]:
     context = av.CodecContext.create("utvideo", "r")
     context.extradata, context.width, context.height = extradata, *size
-    context.codec_tag = "ULY4"
+    context.codec_tag = tag
     frames = [*context.decode(av.Packet(packet)), *context.decode(None)]
     return [plane.tobytes() for plane in planes(frames[0])]
 
@@ -153,7 +173,7 @@ def test_utvideo_that_is_not_understood() -> None:
     assert utvideo.take([], extradata, *size) is None
     assert utvideo.take([b""], extradata, *size) is None
     assert utvideo.take(packets, extradata[:15], *size) is None
-    assert utvideo.take(packets, extradata[:13] + b"\x08" + extradata[14:], *size) is None
+    assert utvideo.take(packets, extradata[:12] + b"\0" + extradata[13:], *size) is None
     assert utvideo.take(packets, extradata, 50, 32) is None
     assert utvideo.take(packets, extradata, *size, 3 * 48 * 32) is None  # more samples than that
     assert utvideo.take([*packets, packets[0] + bytes(4)], extradata, *size) is None
