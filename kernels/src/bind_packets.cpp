@@ -114,9 +114,10 @@ void bind_packets(py::module_& m) {
         py::arg("at"),
         "The packet whose description begins at a place of `side`, and the place behind it. Raises Damaged.");
   py::class_<lmc::huffyuv::Stream>(
-      m, "HuffyuvStream", "A stream of HuffYUV, packet by packet from its first on. Raises Damaged on a shape that none has.")
+      m, "HuffyuvStream", "A stream of HuffYUV, packet by packet from its first on.")
       .def(py::init(&to_stream), py::arg("planes"), py::arg("bits"), py::arg("prediction"), py::arg("mixed"),
-           py::arg("interlaced"), py::arg("own_tables"), py::arg("tables"))
+           py::arg("interlaced"), py::arg("own_tables"), py::arg("tables"),
+           "tables: as the extradata have them. Raises Damaged on a shape that none has.")
       .def("read", &huffyuv_read, py::arg("packet"),
            "Samples (its planes one after another) of the next packet, and what else it says; None if it is\n"
            "damaged or cannot be written again.")

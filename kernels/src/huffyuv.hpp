@@ -16,11 +16,11 @@ struct Shape {
     uint32_t width, height;
   };
   std::vector<Plane> planes;
-  int bits;             // of a sample: 8 to 16
+  int bits;  // of a sample: 8 to 16
   Prediction how;
-  bool mixed;           // the rows of three planes lie among each other (version 2): 4:2:2, or 4:2:0
-  bool interlaced;      // the row above is that of the same field
-  bool own_tables;      // each packet has its own codes
+  bool mixed;       // the rows of three planes lie among each other (version 2): 4:2:2, or 4:2:0
+  bool interlaced;  // the row above is that of the same field
+  bool own_tables;  // each packet has its own codes
 
   size_t samples() const {
     size_t sum = 0;
