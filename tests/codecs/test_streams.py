@@ -26,6 +26,7 @@ from lmc.kernels import _native
 HERE = Path(__file__).parent / "video"
 MOST = 1 << 22
 FILES = ("ffv1-3.mkv", "ffv1-3-sound.mkv", "ffv1-1.avi")
+ALL = (*FILES, "ut-video.avi", "huffyuv.avi")
 
 Array = NDArray[Any]
 
@@ -115,7 +116,7 @@ def packets_of(data: bytes) -> tuple[bytes, int, int, list[bytes]]:
     return extradata, width, height, packets
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("level", [1, 6])
 def test_files_come_back(name: str, level: int) -> None:
     pytest.importorskip("av")
@@ -124,7 +125,7 @@ def test_files_come_back(name: str, level: int) -> None:
     assert lmc.decompress(packed) == data
     frame = inspect(io.BytesIO(packed)).members[0].frames[0]
     assert frame.video is not None
-    assert frame.video.startswith("FFV1, ")
+    assert frame.video.startswith(("FFV1, ", "Ut Video, ", "HuffYUV, "))
     assert len(packed) < len(lmc.compress(data, level, codec="bytes"))
 
 
@@ -248,7 +249,7 @@ def test_nothing_is_lost_without_pyav(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lmc.decompress(lmc.compress(data, 1)) == data
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", ALL)
 def test_files_that_are_damaged(name: str) -> None:
     pytest.importorskip("av")
     data, rng = file_of(name), np.random.default_rng(4)

@@ -476,6 +476,8 @@ def cases() -> list[tuple[str, str, str, bytes]]:
                 ("best", "the same, networks 2", film("420jpeg", (1, 1)), 9, ""),
                 ("deep", "10 bits of 4:2:2", film("422p10", (1, 0), 10), 6, ""),
                 ("packed", "raw BGR", hills(40, 20, 3).astype(np.uint8).tobytes(), 6, BGR),
+                ("ut-video", "Ut Video in AVI", coded_video("ut-video.avi"), 6, ""),
+                ("huffyuv", "HuffYUV in AVI", coded_video("huffyuv.avi"), 6, ""),
                 ("ffv1", "FFV1 3 in Matroska", coded_video("ffv1-3.mkv"), 6, ""),
                 (
                     "ffv1-rice",
