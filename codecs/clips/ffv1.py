@@ -37,7 +37,9 @@ def give(
     """The packets. Raises Corrupt."""
     geometry = _geometry(format, width, height)
     planes = _planes(geometry)
-    samples = np.stack([base.joined(frame, planes, geometry.depth, np.uint16) for frame in frames])
+    samples = np.empty((len(frames), geometry.frame), np.uint16)
+    for row, frame in zip(samples, frames, strict=True):
+        row[:] = base.joined(frame, planes, geometry.depth, np.uint16)
     shape = geometry.depth, geometry.coarse, format.startswith("gbr")
     try:
         return _native.ffv1_give(samples, *shape, side, extradata, width, height)

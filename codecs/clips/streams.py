@@ -71,9 +71,9 @@ def take_apart(data: bytes, most_samples: int) -> Video:
         geometry = state(f"{width}x{height}:{taken.format}").geometry
     except Usage:
         raise Odd from None
-    samples = np.stack(
-        [np.concatenate([plane.ravel() for plane in frame]) for frame in taken.frames]
-    )
+    samples = np.empty((len(taken.frames), geometry.frame), np.uint16)
+    for row, frame in zip(samples, taken.frames, strict=True):
+        np.concatenate([plane.ravel() for plane in frame], out=row)
     out, rest, at = Writer(), Writer(), 0
     out.number(int(_is_rgb(taken.format)))
     out.blob(extradata)
@@ -90,7 +90,7 @@ def take_apart(data: bytes, most_samples: int) -> Video:
     recipe = out.done()
     if len(recipe) > len(data):
         raise Odd
-    return Video(samples.astype(np.uint16, copy=False), geometry, rate, format, recipe)
+    return Video(samples, geometry, rate, format, recipe)
 
 
 def rebuild(format: int, recipe: bytes, samples: Samples, geometry: Geometry) -> bytes:
