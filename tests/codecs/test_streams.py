@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -228,6 +229,66 @@ def check(data: bytes, decoded: list[list[Array]] | None) -> None:
     assert decoded is not None
     flat = np.array([np.concatenate([plane.ravel() for plane in planes]) for planes in decoded])
     np.testing.assert_array_equal(taken.samples, flat)
+
+
+def atom(kind: bytes, *parts: bytes) -> bytes:
+    content = b"".join(parts)
+    return struct.pack(">I", 8 + len(content)) + kind + content
+
+
+def mov(
+    code: bytes, extradata: bytes, width: int, height: int, packets: list[bytes], *, late: bool
+) -> bytes:
+    """A QuickTime file of one stream. late: what it says of itself comes last."""
+    count, first = len(packets), 16 + 8
+    matrix = struct.pack(">9I", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+
+    def head(place: int) -> bytes:
+        entry = bytes(6) + struct.pack(
+            ">H16xHHIIIH32xHh", 1, width, height, 72 << 16, 72 << 16, 0, 1, 24, -1
+        )
+        entry += atom(b"glbl", extradata)
+        table = atom(
+            b"stbl",
+            atom(b"stsd", struct.pack(">II", 0, 1), atom(code, entry)),
+            atom(b"stts", struct.pack(">IIII", 0, 1, count, 1)),
+            atom(b"stsc", struct.pack(">IIIII", 0, 1, 1, count, 1)),
+            atom(b"stsz", struct.pack(f">III{count}I", 0, 0, count, *map(len, packets))),
+            atom(b"stco", struct.pack(">III", 0, 1, place)),
+        )
+        media = atom(
+            b"mdia",
+            atom(b"mdhd", struct.pack(">IIIIIHH", 0, 0, 0, 25, count, 0, 0)),
+            atom(b"hdlr", struct.pack(">I4s4s12xB", 0, b"mhlr", b"vide", 0)),
+            atom(b"minf", atom(b"vmhd", struct.pack(">IHHHH", 1, 0, 0, 0, 0)), table),
+        )
+        track = struct.pack(">IIIIII8xHHHH", 1, 0, 0, 1, 0, count, 0, 0, 0, 0) + matrix
+        movie = struct.pack(">IIIIIIH10x", 0, 0, 0, 25, count, 1 << 16, 256) + matrix
+        return atom(
+            b"moov",
+            atom(b"mvhd", movie, bytes(24), struct.pack(">I", 2)),
+            atom(
+                b"trak", atom(b"tkhd", track, struct.pack(">II", width << 16, height << 16)), media
+            ),
+        )
+
+    start = atom(b"ftyp", b"qt  ", bytes(4))
+    content = atom(b"mdat", *packets)
+    if late:
+        return start + content + head(first)
+    return start + head(first + len(head(0))) + content
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_mov(late: bool) -> None:
+    data, decoded = written("ffv1", "yuv420p", 34, 26, {"level": 3})
+    check(mov(b"FFV1", *packets_of(data), late=late), decoded)
+    data, decoded = written("huffyuv", "yuv422p", 34, 26, {}, container="avi")
+    check(mov(b"HFYU", *packets_of(data), late=late), decoded)
+    data, decoded = written("utvideo", "yuv420p", 34, 26, {}, container="avi")
+    whole = mov(b"ULY0", *packets_of(data), late=late)
+    check(whole, decoded)
+    assert lmc.decompress(lmc.compress(whole, 1)) == whole
 
 
 def test_other_codecs_are_files_of_bytes() -> None:
