@@ -128,9 +128,7 @@ class Stream {
     const int32_t state = fields.other<RangeWriter>(0);
     require(state >= 0 && state <= 255);
     body.push_back(static_cast<uint8_t>(state));
-    // Kind 2 has a start and an end of its own, so that zeros do not pass.
-    const uint32_t start = p_.checks == 2 ? 0x79408C7A : 0, end = p_.checks == 2 ? 0x9681D88C : 0;
-    const uint32_t check = flac::crc<uint32_t, 0x04C11DB7>(body.data(), body.size(), start) ^ end;
+    const uint32_t check = flac::crc<uint32_t, 0x04C11DB7>(body.data(), body.size());
     for (int shift = 24; shift >= 0; shift -= 8) body.push_back(static_cast<uint8_t>(check >> shift));
   }
 

@@ -64,7 +64,7 @@ struct Parameters {
   int columns = 1, rows = 1;          // of the grid of slices
   std::vector<QuantTable> tables;
   std::vector<std::vector<States>> starts;  // of each table's contexts, if the stream has its own
-  int checks = 0;                           // how slices are checked
+  int checks = 0;                           // 1: each slice has one
 
   // Sets of contexts: for luma, chroma and alpha.
   int sets() const { return 2 + alpha; }
@@ -149,7 +149,7 @@ inline Parameters configuration(std::string_view record) {
     }
   }
   p.checks = fields.number(coder, states);
-  require(p.checks >= 0 && p.checks <= 2);
+  require(p.checks >= 0 && p.checks <= 1);
   return p;
 }
 

@@ -100,17 +100,18 @@ class BitWriter {
 };
 
 template <typename Word, Word polynomial>
-Word crc(const uint8_t* data, size_t size, Word c = 0) {
+Word crc(const uint8_t* data, size_t size) {
   constexpr int kBits = 8 * sizeof(Word);
   static const std::array<Word, 256> table = [] {
     std::array<Word, 256> t{};
     for (uint32_t i = 0; i < 256; ++i) {
-      uint32_t v = i << (kBits - 8);
-      for (int k = 0; k < 8; ++k) v = v << 1 ^ (v >> (kBits - 1) & 1 ? polynomial : 0);
-      t[i] = static_cast<Word>(v);
+      uint32_t c = i << (kBits - 8);
+      for (int k = 0; k < 8; ++k) c = c << 1 ^ (c >> (kBits - 1) & 1 ? polynomial : 0);
+      t[i] = static_cast<Word>(c);
     }
     return t;
   }();
+  Word c = 0;
   for (size_t i = 0; i < size; ++i) c = static_cast<Word>(c << 8 ^ table[(c >> (kBits - 8) ^ data[i]) & 255]);
   return c;
 }
