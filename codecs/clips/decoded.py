@@ -32,7 +32,7 @@ def to_y4m(data: bytes, most: int) -> bytes | None:
     try:
         import av
     except ImportError:
-        raise Usage("the frames of a video need PyAV", hint="pip install av") from None
+        raise Usage("the frames of a video need PyAV", hint="pip install 'lmc[video]'") from None
     out: list[bytes] = []
     size = 0
     try:
