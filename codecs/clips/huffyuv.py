@@ -34,7 +34,7 @@ def take(
     if not packets or planes is None or len(packets) * sum(w * h for w, h in planes) > most_samples:
         return None
     try:
-        stream = _stream(extradata, format, width, height)
+        stream = _stream(extradata, format, planes)
     except Corrupt:
         return None
     frames: list[Frame] = []
@@ -57,7 +57,7 @@ def give(
     planes = base.sides(format, width, height)
     if format != _format(extradata) or planes is None or side[:1] not in (b"\0", b"\1"):
         raise Corrupt("the description of a HuffYUV stream leads nowhere")
-    stream = _stream(extradata, format, width, height)
+    stream = _stream(extradata, format, planes)
     out, at = [], 1
     for frame in frames:
         samples = base.joined(frame, planes, _bits(format), np.uint16)
@@ -95,14 +95,13 @@ def _format(extradata: bytes) -> str:
     return name if not name or bits == 8 else f"{name}{bits}le"
 
 
-def _stream(extradata: bytes, format: str, width: int, height: int) -> _native.HuffyuvStream:
+def _stream(extradata: bytes, format: str, planes: list[tuple[int, int]]) -> _native.HuffyuvStream:
     """Raises Corrupt. The layout is that of the extradata."""
-    planes = base.sides(format, width, height)
     field = extradata[2] & (INTERLACED | PROGRESSIVE)
     prediction = extradata[0] & 63
-    if planes is None or prediction > 2 or field == INTERLACED | PROGRESSIVE:
+    if prediction > 2 or field == INTERLACED | PROGRESSIVE:
         raise Corrupt("the header of a HuffYUV stream is not understood")
-    interlaced = field == INTERLACED or (field == 0 and height > MOST_ROWS)
+    interlaced = field == INTERLACED or (field == 0 and planes[0][1] > MOST_ROWS)
     own = bool(extradata[2] & OWN_TABLES)
     mixed = extradata[3] == 0
     try:

@@ -46,7 +46,8 @@ def take(
         formats.remove(original)
         formats.insert(0, original)
     for format in formats:
-        sides, planes = base.sides(format, width, height), _planes(format, width, height, flags)
+        sides = base.sides(format, width, height)
+        planes = _planes(format, sides, flags)
         if sides is None or planes is None:
             continue
         if len(packets) * sum(w * h for w, h in sides) > most_samples:
@@ -80,7 +81,7 @@ def give(
 ) -> list[bytes]:
     """The packets. Raises Corrupt."""
     flags, sides = _flags(extradata), base.sides(format, width, height)
-    planes = None if flags is None else _planes(format, width, height, flags)
+    planes = None if flags is None else _planes(format, sides, flags)
     if flags is None or sides is None or planes is None or side[:1] not in (b"\0", b"\1"):
         raise Corrupt("the description of a Ut Video stream leads nowhere")
     slices = _slices(flags)
@@ -112,9 +113,8 @@ def _slices(flags: int) -> int:
     return (flags >> 24) + 1
 
 
-def _planes(format: str, width: int, height: int, flags: int) -> Planes | None:
+def _planes(format: str, sides: list[tuple[int, int]] | None, flags: int) -> Planes | None:
     """Columns and rows that each plane is coded in, and whether its slices end at even rows."""
-    sides = base.sides(format, width, height)
     if sides is None or format not in _ORIGINAL.values():
         return None
     even = [format == "yuv420p", False, False, False]

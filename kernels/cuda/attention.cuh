@@ -252,7 +252,7 @@ __device__ inline void multiply_by_unsigned(int (&d)[4], int a0, int a1, int a2,
 // product's places they take is free, because sums are exact. Their 8 columns are four queries as the lane's keys see
 // them and as the anchor's do; then the lower and the upper bytes of the weights of four queries.
 template <int kCount, int kPieces>
-__device__ inline void attend_some(const Heads& h, const Keys& keys, const Row& row, const Queries& queries, int g0, int n, int from_anchor,
+__device__ inline void attend_some(const Heads& h, const Keys& keys, const Queries& queries, int g0, int n, int from_anchor,
                                    const int* token, int* scores, int (*shared)[kAttend / 32], int (*mixed)[256], int* out) {
   constexpr int kWarps = kAttend / 32;
   const int hd = h.head_dim, wide = padded(n);
@@ -394,7 +394,7 @@ __global__ void __launch_bounds__(kAttend, 5) attend(Heads h, const Keys* caches
   }
   for (int g0 = 0; g0 < h.group(); g0 += kTogether) {
     const auto some = [&](auto count) {
-      attend_some<decltype(count)::value, kPieces>(h, keys, row, queries, g0, n, from_anchor, token, token + padded(n), shared, mixed, out);
+      attend_some<decltype(count)::value, kPieces>(h, keys, queries, g0, n, from_anchor, token, token + padded(n), shared, mixed, out);
     };
     switch (h.group() - g0) {
       case 1: some(std::integral_constant<int, 1>()); break;
