@@ -71,89 +71,110 @@ struct HeadNorms {
   int64_t eps;
 };
 
-constexpr int kTurned = 8;  // warps of a block, each with a vector
+// Vectors of a row: queries, keys, values.
+__host__ __device__ inline int vectors(const Heads& h) { return h.heads + 2 * h.kv_heads; }
 
-// A warp for each vector of a row: queries as the lane sees them, as the anchor does, keys, values. qkv: [rows][all].
-// caches: the keys of this layer, by cache; likewise below.
-__global__ void turn(Heads h, const Keys* caches, const Row* rows, const int* qkv, const int* turns, HeadNorms norms, Queries out) {
+// A warp writes one of a row's vectors, queries as the lane's keys see them and as the anchor's do, and what it is worth. y:
+// what the layer's matrix gave, turns: as turn_angles() has them, both of this row; number: of the row in the pass. keys: of
+// this layer and the row's cache.
+template <int kPairs>  // of channels that a thread has, head_dim / 64 rounded up
+__device__ inline void turn_vector(const Heads& h, const Keys& keys, const Row& row, int number, int head, const int* y, const int* turns,
+                                   const HeadNorms& norms, const Queries& out) {
   const int lane = threadIdx.x % 32, half = h.head_dim / 2, up = 30 - bits(static_cast<uint32_t>(h.head_dim * 127 * 127));
-  const Row& row = rows[blockIdx.x];
-  if (row.lane < 0) return;
-  const int item = static_cast<int>(blockIdx.y * kTurned + threadIdx.x / 32);
-  if (item >= 2 * (h.heads + h.kv_heads)) return;
-  const bool far = item >= h.heads && item < 2 * h.heads;
-  const int head = item < 2 * h.heads ? item % h.heads : item - h.heads;  // among queries, then keys, then values
-  const Keys& keys = caches[row.cache];
-  if (far && (keys.anchored == 0 || keys.local)) return;
-  const int* const y = qkv + static_cast<size_t>(blockIdx.x) * (h.heads + 2 * h.kv_heads) * h.head_dim + static_cast<size_t>(head) * h.head_dim;
-  int v[8], peak = 0;  // pairs (lane + 32 i, the same plus half)
-  const int pairs = (half + 31) / 32;
-  for (int i = 0; i < pairs; ++i) {
-    const int at = lane + 32 * i;
-    v[2 * i] = at < half ? y[at] : 0;
-    v[2 * i + 1] = at < half ? y[half + at] : 0;
-    peak = max(peak, max(abs(v[2 * i]), abs(v[2 * i + 1])));
-  }
-  peak = __reduce_max_sync(~0u, peak);
-  const int kind = head < h.heads ? 0 : 1;
-  if (head < h.heads + h.kv_heads && norms.gain[kind]) {
-    const int* const gain = norms.gain[kind];
-    const int m = max(1, peak), s = max(0, bits(static_cast<uint32_t>(m)) - 24), nx = 31 - bits(static_cast<uint32_t>(m));
-    int64_t total = 0;
-    for (int i = 0; i < 2 * pairs; ++i) total += int64_t{v[i] >> s} * (v[i] >> s);
-    const uint64_t mean = static_cast<uint64_t>(max(int64_t{1}, warp_sum(total) / h.head_dim + (norms.eps >> (2 * s))));
-    const int j = (62 - bits(mean)) >> 1, down = nx + norms.exponent[kind] + s - j - 17;
-    const int64_t inverse = quotient(int64_t{1} << 61, static_cast<int64_t>(square_root(mean << (2 * j))));
-    const int d = static_cast<int>(min(inverse, int64_t{INT32_MAX}));
-    peak = 0;
-    for (int i = 0; i < 2 * pairs; ++i) {
-      const int at = lane + 32 * (i / 2), by = at < half ? gain[i % 2 ? half + at : at] : 0;
-      const int z = mul31(static_cast<int>(static_cast<uint32_t>(v[i]) << nx), by);
-      v[i] = cut(shift(cut(mul31(z, d), kLimit), down), kLimit);
-      peak = max(peak, abs(v[i]));
-    }
-    peak = __reduce_max_sync(~0u, peak);
-  }
-  int n1 = 0;
-  if (head < h.heads + h.kv_heads) {  // values are not turned
-    n1 = room(peak);
-    const int* const by = turns + (static_cast<size_t>(blockIdx.x) * 4 + (far ? 2 : 0)) * half;
-    peak = 0;
-    for (int i = 0; i < pairs; ++i) {
-      const int at = lane + 32 * i, c = at < half ? by[at] : 0, s = at < half ? by[half + at] : 0;
-      const int h1 = static_cast<int>(static_cast<uint32_t>(v[2 * i]) << n1), h2 = static_cast<int>(static_cast<uint32_t>(v[2 * i + 1]) << n1);
-      v[2 * i] = mul31(h1, c) - mul31(h2, s);
-      v[2 * i + 1] = mul31(h2, c) + mul31(h1, s);
-      peak = max(peak, max(abs(v[2 * i]), abs(v[2 * i + 1])));
-    }
-    peak = __reduce_max_sync(~0u, peak);
-  }
-  peak = max(peak, 1);
-  const Scaled scaled(peak);
-  int8_t* to;
-  if (head < h.heads) {
-    const size_t at = (static_cast<size_t>(far) * out.rows + blockIdx.x) * h.heads + head;
-    to = out.q + at * h.head_dim;
-    if (lane == 0) {
-      out.factor[at] = mul31(scaled.mantissa, kC16129);
-      out.down[at] = up + n1 + scaled.nb - 23;
-    }
-  } else {
-    const bool key = head < h.heads + h.kv_heads;
-    const int at = place(h, keys, row, (head - h.heads) % h.kv_heads);
-    to = (key ? keys.key : keys.value) + static_cast<size_t>(at) * h.head_dim;
-    if (lane == 0) {
-      const int left = 7 - n1;
-      const int64_t wide = !key ? int64_t{peak} << 6 : left >= 0 ? int64_t{peak} << left : (int64_t{peak} + (int64_t{1} << (-left - 1))) >> -left;
-      (key ? keys.key_scale : keys.value_scale)[at] = static_cast<int>(min(wide, int64_t{INT32_MAX}));
-    }
-  }
-  for (int i = 0; i < pairs; ++i) {
+  const bool query = head < h.heads, key = !query && head < h.heads + h.kv_heads, afar = query && keys.anchored > 0 && !keys.local;
+  // A thread has pairs of channels: `lane`, `lane` + 32, … and the same plus half. All by constant places, which are registers;
+  // all reads first, because each takes longer than the rest.
+  int one[kPairs] = {}, two[kPairs] = {}, near[kPairs][2] = {}, far[kPairs][2] = {}, peak = 0;
+  const auto each = [&](auto&& work) {
+#pragma unroll
+    for (int i = 0; i < kPairs; ++i)
+      if (lane + 32 * i < half) work(lane + 32 * i, one[i], two[i]);
+  };
+  y += head * h.head_dim;
+#pragma unroll
+  for (int i = 0; i < kPairs; ++i) {
     const int at = lane + 32 * i;
     if (at >= half) continue;
-    to[at] = scaled(v[2 * i]);
-    to[half + at] = scaled(v[2 * i + 1]);
+    one[i] = y[at], two[i] = y[half + at];
+    if (query || key) near[i][0] = turns[at], near[i][1] = turns[half + at];
+    if (afar) far[i][0] = turns[2 * half + at], far[i][1] = turns[3 * half + at];
   }
+  const auto look = [&](int, int a, int b) { peak = max(peak, max(abs(a), abs(b))); };
+  each(look);
+  peak = __reduce_max_sync(~0u, peak);
+  const int *const gain = query ? norms.gain[0] : norms.gain[1], of_gain = query ? norms.exponent[0] : norms.exponent[1];
+  if ((query || key) && gain) {
+    const int m = max(1, peak), s = max(0, bits(static_cast<uint32_t>(m)) - 24), nx = 31 - bits(static_cast<uint32_t>(m));
+    int64_t total = 0;
+    each([&](int, int a, int b) { total += int64_t{a >> s} * (a >> s) + int64_t{b >> s} * (b >> s); });
+    const uint64_t mean = static_cast<uint64_t>(max(int64_t{1}, quotient(warp_sum(total), h.head_dim) + (norms.eps >> (2 * s))));
+    const int j = (62 - bits(mean)) >> 1, down = nx + of_gain + s - j - 17;
+    const int64_t inverse = quotient(int64_t{1} << 61, static_cast<int64_t>(square_root(mean << (2 * j))));
+    const int d = static_cast<int>(min(inverse, int64_t{INT32_MAX}));
+    const auto scaled_by = [&](int v, int by) {
+      return cut(shift(cut(mul31(mul31(static_cast<int>(static_cast<uint32_t>(v) << nx), by), d), kLimit), down), kLimit);
+    };
+    peak = 0;
+    each([&](int at, int& a, int& b) { a = scaled_by(a, gain[at]), b = scaled_by(b, gain[half + at]); });
+    each(look);
+    peak = __reduce_max_sync(~0u, peak);
+  }
+  const int n1 = query || key ? room(peak) : 0;  // values are not turned
+  int a[kPairs], b[kPairs];
+  const auto turned = [&](const int (&by)[kPairs][2]) {
+    int most = 0;
+#pragma unroll
+    for (int i = 0; i < kPairs; ++i) {
+      const int h1 = static_cast<int>(static_cast<uint32_t>(one[i]) << n1), h2 = static_cast<int>(static_cast<uint32_t>(two[i]) << n1);
+      a[i] = mul31(h1, by[i][0]) - mul31(h2, by[i][1]);
+      b[i] = mul31(h2, by[i][0]) + mul31(h1, by[i][1]);
+      most = max(most, max(abs(a[i]), abs(b[i])));
+    }
+    return __reduce_max_sync(~0u, most);
+  };
+  const auto write = [&](int8_t* to, const Scaled& scaled, const int (&a)[kPairs], const int (&b)[kPairs]) {
+#pragma unroll
+    for (int i = 0; i < kPairs; ++i) {
+      const int at = lane + 32 * i;
+      if (at < half) to[at] = scaled(a[i]), to[half + at] = scaled(b[i]);
+    }
+  };
+  if (query) {
+    const auto put = [&](size_t at, const int (&by)[kPairs][2]) {
+      const Scaled scaled(turned(by));
+      write(out.q + at * h.head_dim, scaled, a, b);
+      if (lane != 0) return;
+      out.factor[at] = mul31(scaled.mantissa, kC16129);
+      out.down[at] = up + n1 + scaled.nb - 23;
+    };
+    put(static_cast<size_t>(number) * h.heads + head, near);
+    if (afar) put((static_cast<size_t>(out.rows) + number) * h.heads + head, far);
+    return;
+  }
+  const int at = place(h, keys, row, (head - h.heads) % h.kv_heads);
+  if (key) {
+    peak = turned(near);
+    write(keys.key + static_cast<size_t>(at) * h.head_dim, Scaled(peak), a, b);
+  } else {
+    write(keys.value + static_cast<size_t>(at) * h.head_dim, Scaled(peak), one, two);
+  }
+  if (lane != 0) return;
+  peak = max(peak, 1);
+  const int left = 7 - n1;
+  const int64_t wide = !key ? int64_t{peak} << 6 : left >= 0 ? int64_t{peak} << left : (int64_t{peak} + (int64_t{1} << (-left - 1))) >> -left;
+  (key ? keys.key_scale : keys.value_scale)[at] = static_cast<int>(min(wide, int64_t{INT32_MAX}));
+}
+
+constexpr int kTurned = 8;  // warps of a block, each with a vector
+
+// qkv: [rows][all]; turns: [rows][4][half]. caches: the keys of this layer, by cache; likewise below.
+template <int kPairs>
+__global__ void turn(Heads h, const Keys* caches, const Row* rows, const int* qkv, const int* turns, HeadNorms norms, Queries out) {
+  const int number = static_cast<int>(blockIdx.x), item = static_cast<int>(blockIdx.y * kTurned + threadIdx.x / 32);
+  const Row& row = rows[number];
+  if (row.lane < 0 || item >= vectors(h)) return;
+  const int* const y = qkv + static_cast<size_t>(number) * (h.heads + 2 * h.kv_heads) * h.head_dim;
+  turn_vector<kPairs>(h, caches[row.cache], row, number, item, y, turns + static_cast<size_t>(number) * 2 * h.head_dim, norms, out);
 }
 
 __device__ inline int exp2_negative(int d) {  // 2^-(d / 2048), Q30
@@ -166,19 +187,19 @@ __device__ inline int exp2_negative(int d) {  // 2^-(d / 2048), Q30
 constexpr int kAttend = 256;  // threads of a block
 constexpr int kTogether = 4;  // queries of a head group that a block works on at a time, at most
 
-// Over all threads of a block, kCount numbers at once; `most`: the largest, else the sum.
-template <int kCount, bool kMost>
+// Over all threads of a block, some numbers at once: the first kMost become the largest, the others sums. `shared` is written.
+template <int kMost, int kCount>
 __device__ inline void all_of(int (&v)[kCount], int (*shared)[kAttend / 32]) {
 #pragma unroll
-  for (int j = 0; j < kCount; ++j) v[j] = kMost ? __reduce_max_sync(~0u, v[j]) : __reduce_add_sync(~0u, v[j]);
-  __syncthreads();
+  for (int j = 0; j < kCount; ++j) v[j] = j < kMost ? __reduce_max_sync(~0u, v[j]) : __reduce_add_sync(~0u, v[j]);
   if (threadIdx.x % 32 == 0)
     for (int j = 0; j < kCount; ++j) shared[j][threadIdx.x / 32] = v[j];
   __syncthreads();
 #pragma unroll
   for (int j = 0; j < kCount; ++j) {
     v[j] = shared[j][0];
-    for (int i = 1; i < kAttend / 32; ++i) v[j] = kMost ? max(v[j], shared[j][i]) : v[j] + shared[j][i];
+#pragma unroll
+    for (int i = 1; i < kAttend / 32; ++i) v[j] = j < kMost ? max(v[j], shared[j][i]) : v[j] + shared[j][i];
   }
 }
 
@@ -199,7 +220,8 @@ __device__ inline void transpose(int a, int b, int c, int d, int (&to)[4]) {
   to[3] = __byte_perm(ab2, cd2, 0x7632);
 }
 
-constexpr int kKeys = 32;  // that a warp weighs at a time
+constexpr int kKeys = 32;   // that a warp weighs at a time
+constexpr int kApart = 20;  // integers between the scores of two queries, so that they lie in other banks
 __host__ __device__ inline int padded(int keys) { return (keys + kKeys - 1) / kKeys * kKeys; }
 
 // A weight of b bits.
@@ -208,11 +230,9 @@ __device__ inline int weighed(int p, int down, int b) {
   return min(w, (1 << b) - 1);
 }
 // The lower and the upper bytes of four weights.
-__device__ inline void split(const int* weights, int& low, int& high) {
-  const int4 w = *reinterpret_cast<const int4*>(weights);
-  const int xy = __byte_perm(w.x, w.y, 0x5140), zw = __byte_perm(w.z, w.w, 0x5140);
-  low = __byte_perm(xy, zw, 0x5410);
-  high = __byte_perm(xy, zw, 0x7632);
+__device__ inline int2 split(int x, int y, int z, int w) {
+  const int xy = static_cast<int>(__byte_perm(x, y, 0x5140)), zw = static_cast<int>(__byte_perm(z, w, 0x5140));
+  return {static_cast<int>(__byte_perm(xy, zw, 0x5410)), static_cast<int>(__byte_perm(xy, zw, 0x7632))};
 }
 __device__ inline int joined(int low, int high) { return low + static_cast<int>(static_cast<uint32_t>(high) << 8); }
 // Eight columns, from `column` on, of the values of four tokens, by columns.
@@ -244,18 +264,32 @@ __device__ inline void multiply_by_unsigned(int (&d)[4], int a0, int a1, int a2,
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-// One row and kCount queries of a head of keys, from the query g0 of its group on. Dynamic shared memory:
-// 1 + kCount integers for each key, padded; token: padded with any. Sums of e >> 12 stay below 2^30: there are at
-// most 4096 keys.
+// Shared memory of a block that attends one row: tokens, then scores and mixtures of queries.
+__host__ __device__ inline size_t room_of_row(int keys, int queries, int head_dim) {
+  const size_t wide = static_cast<size_t>(padded(keys + 3));
+  return 4 * (wide + static_cast<size_t>(queries) * (wide + kApart + static_cast<size_t>(head_dim)));
+}
+
+// The keys of a block that attends one row: first the anchor's, filled up to a multiple of four, then the lane's, then those
+// of the row's way in its tree. token: where they lie, of `wide` places; scores: [queries][wide + kApart]; mixed:
+// [queries][head_dim].
+struct Seen {
+  int count, from_anchor, from_lane, all, wide;
+  int *token, *scores, *mixed;
+};
+
+// One row and kCount queries of a head of keys, from the query g0 of its group on. Sums of e >> 12 stay below 2^30: there
+// are at most 4096 keys.
 //
 // Both products are the tensor cores', with keys, then columns of values, as their 16 rows, read as they lie: which of a
 // product's places they take is free, because sums are exact. Their 8 columns are four queries as the lane's keys see
 // them and as the anchor's do; then the lower and the upper bytes of the weights of four queries.
 template <int kCount, int kPieces>
-__device__ inline void attend_some(const Heads& h, const Keys& keys, const Queries& queries, int g0, int n, int from_anchor,
-                                   const int* token, int* scores, int (*shared)[kAttend / 32], int (*mixed)[256], int* out) {
+__device__ inline void attend_some(const Heads& h, const Keys& keys, const Queries& queries, int g0, const Seen& seen,
+                                   int (*shared)[kAttend / 32], int* out) {
   constexpr int kWarps = kAttend / 32;
-  const int hd = h.head_dim, wide = padded(n);
+  const int hd = h.head_dim, wide = seen.wide, stride = wide + kApart, *const token = seen.token;
+  int *const scores = seen.scores, *const mixed = seen.mixed;
   const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
   const size_t query = static_cast<size_t>(blockIdx.x) * h.heads + blockIdx.y * h.group() + g0;
   const size_t far = keys.local ? 0 : static_cast<size_t>(queries.rows) * h.heads;
@@ -263,14 +297,14 @@ __device__ inline void attend_some(const Heads& h, const Keys& keys, const Queri
 #pragma unroll
   for (int piece = 0; piece < kPieces; ++piece) {
     const int c = 64 * piece + 16 * t;
-    if (c < hd && g % 4 < kCount && (g < 4 || from_anchor > 0))
+    if (c < hd && g % 4 < kCount && (g < 4 || seen.from_anchor > 0))
       own[piece] = *reinterpret_cast<const int4*>(queries.q + (query + g % 4 + (g < 4 ? 0 : far)) * hd + c);
   }
   __syncthreads();
-  for (int i = threadIdx.x; i < kCount * 256; i += kAttend) mixed[0][i] = 0;
+  for (int i = threadIdx.x; i < kCount * hd; i += kAttend) mixed[i] = 0;
 
-#pragma unroll 2
-  for (int first = 16 * warp; first < n; first += 16 * kWarps) {
+#pragma unroll 4
+  for (int first = 16 * warp; first < seen.all; first += 16 * kWarps) {
     const int8_t* const one = keys.key + static_cast<size_t>(token[first + g]) * hd;
     const int8_t* const two = keys.key + static_cast<size_t>(token[first + g + 8]) * hd;
     int dot[4] = {};
@@ -287,48 +321,77 @@ __device__ inline void attend_some(const Heads& h, const Keys& keys, const Queri
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int at = first + g + 8 * (i / 2), j = 2 * (t % 2) + i % 2;
-      if (j < kCount && at < n && (at < from_anchor) == (t >= 2)) scores[j * wide + at] = dot[i];
+      if (j < kCount && (at < seen.from_anchor) == (t >= 2)) scores[j * stride + at] = dot[i];
     }
   }
   __syncthreads();
 
+  // Four keys of a thread at a time, all of the anchor or none.
   const int up = 30 - bits(static_cast<uint32_t>(hd * 127 * 127));
+  const auto each = [&](auto&& work) {
+    for (int i = 4 * static_cast<int>(threadIdx.x); i < wide; i += 4 * kAttend) work(i, *reinterpret_cast<const int4*>(token + i));
+  };
+  const auto four = [&](int j, int i) -> int4& { return *reinterpret_cast<int4*>(scores + j * stride + i); };
   int largest[kCount];
   for (int& l : largest) l = INT32_MIN;
-  for (int i = threadIdx.x; i < n; i += kAttend) {
-    const int scale = keys.key_scale[token[i]];
+  each([&](int i, const int4& of) {
+    const int scale[4] = {keys.key_scale[of.x], keys.key_scale[of.y], keys.key_scale[of.z], keys.key_scale[of.w]};
+    const bool anchor = i < seen.from_anchor;
+    const int left = (anchor ? seen.from_anchor : seen.all) - i;  // what is not there is far below all others, and so weighs nothing
 #pragma unroll
     for (int j = 0; j < kCount; ++j) {
-      const size_t of = query + j + (i < from_anchor ? far : 0);
-      const int dot = scores[j * wide + i];
-      const int v = mul31(mul31(static_cast<int>(static_cast<uint32_t>(dot) << up), queries.factor[of]), scale);
-      const int s = cut(shift(v, queries.down[of]), kScoreLimit);
-      scores[j * wide + i] = s;
-      largest[j] = max(largest[j], s);
+      const size_t by = query + j + (anchor ? far : 0);
+      const int factor = queries.factor[by], down = queries.down[by];
+      const int4 dot = four(j, i);
+      const auto raw = [&](int d, int c) { return mul31(mul31(static_cast<int>(static_cast<uint32_t>(d) << up), factor), scale[c]); };
+      int s[4] = {raw(dot.x, 0), raw(dot.y, 1), raw(dot.z, 2), raw(dot.w, 3)};
+      if (down > 0) {  // for most threads the same
+#pragma unroll
+        for (int& v : s) v = cut(rounded(v, down), kScoreLimit);
+      } else {
+#pragma unroll
+        for (int& v : s) v = cut(shift(v, down), kScoreLimit);
+      }
+#pragma unroll
+      for (int c = 0; c < 4; ++c) {
+        if (c >= left) s[c] = INT32_MIN;
+        largest[j] = max(largest[j], s[c]);
+      }
+      four(j, i) = {s[0], s[1], s[2], s[3]};
     }
-  }
-  all_of<kCount, true>(largest, shared);
-  int peak[kCount] = {}, total[kCount] = {};
-  for (int i = threadIdx.x; i < n; i += kAttend) {
-    const int scale = keys.value_scale[token[i]];
+  });
+  all_of<kCount>(largest, shared);
+  int found[2 * kCount] = {};  // the largest products, the sums of weights
+  each([&](int i, const int4& of) {
+    const int scale[4] = {keys.value_scale[of.x], keys.value_scale[of.y], keys.value_scale[of.z], keys.value_scale[of.w]};
 #pragma unroll
     for (int j = 0; j < kCount; ++j) {
-      const int e = exp2_negative(min(largest[j] - scores[j * wide + i], 0xFFFF)), p = mul31(e, scale);
-      total[j] += e >> 12;
-      scores[j * wide + i] = p;
-      peak[j] = max(peak[j], p);
+      const int4 x = four(j, i);
+      int s[4] = {x.x, x.y, x.z, x.w};
+#pragma unroll
+      for (int c = 0; c < 4; ++c) {
+        const uint32_t distance = static_cast<uint32_t>(largest[j]) - static_cast<uint32_t>(s[c]);
+        const int e = exp2_negative(static_cast<int>(min(distance, 0xFFFFu)));
+        s[c] = mul31(e, scale[c]);
+        found[j] = max(found[j], s[c]);
+        found[kCount + j] += e >> 12;
+      }
+      four(j, i) = {s[0], s[1], s[2], s[3]};
     }
-  }
-  all_of<kCount, true>(peak, shared);
-  all_of<kCount, false>(total, shared);
-  const int b = min(15, 24 - bits(static_cast<uint32_t>(n - 1)));
+  });
+  all_of<kCount>(found, shared + kTogether);
+  const int b = min(15, 24 - bits(static_cast<uint32_t>(seen.count - 1)));
   int down[kCount];
 #pragma unroll
-  for (int j = 0; j < kCount; ++j) down[j] = bits(static_cast<uint32_t>(max(peak[j], 1))) - b;
-  for (int i = threadIdx.x; i < wide; i += kAttend) {
+  for (int j = 0; j < kCount; ++j) down[j] = bits(static_cast<uint32_t>(max(found[j], 1))) - b;
+  each([&](int i, const int4&) {
 #pragma unroll
-    for (int j = 0; j < kCount; ++j) scores[j * wide + i] = weighed(i < n ? scores[j * wide + i] : 0, down[j], b);
-  }
+    for (int j = 0; j < kCount; ++j) {  // the lower bytes of four weights, then the upper
+      const int4 p = four(j, i);
+      *reinterpret_cast<int2*>(scores + j * stride + i) =
+          split(weighed(p.x, down[j], b), weighed(p.y, down[j], b), weighed(p.z, down[j], b), weighed(p.w, down[j], b));
+    }
+  });
   __syncthreads();
 
   // 32 keys of a warp and 64 columns at a time, 8 of each thread.
@@ -341,11 +404,7 @@ __device__ inline void attend_some(const Heads& h, const Keys& keys, const Queri
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int at = first + 16 * half + 4 * t;
-        int low, high;
-        if (g % 4 < kCount) {
-          split(scores + g % 4 * wide + at, low, high);
-          by[half] = g < 4 ? low : high;
-        }
+        if (g % 4 < kCount) by[half] = scores[g % 4 * stride + at + g / 4];
         values_of(keys, token + at, column < hd, hd, column, v[half]);
       }
 #pragma unroll
@@ -356,46 +415,60 @@ __device__ inline void attend_some(const Heads& h, const Keys& keys, const Queri
     for (int c = 0; c < 4; ++c)
       for (int i = 0; i < 4; ++i) {
         const int j = 2 * (t % 2) + i % 2;
-        if (j < kCount && column < hd) atomicAdd(&mixed[j][column + 2 * c + i / 2], t < 2 ? sum[c][i] : joined(0, sum[c][i]));
+        if (j < kCount && column < hd) atomicAdd(mixed + j * hd + column + 2 * c + i / 2, t < 2 ? sum[c][i] : joined(0, sum[c][i]));
       }
   }
   __syncthreads();
-  for (int j = 0; j < kCount; ++j) {
-    const Mixed m(total[j], down[j]);
-    for (int i = threadIdx.x; i < hd; i += kAttend)
-      out[(query + j) * hd + i] = cut(shift(cut(mul31(mixed[j][i], m.factor), kLimit), m.down), kLimit);
+#pragma unroll
+  for (int j = 0; j < kCount; ++j) {  // a warp for each query
+    if (warp != j) continue;
+    const Mixed m(found[kCount + j], down[j]);
+    for (int i = threadIdx.x % 32; i < hd; i += 32) out[(query + j) * hd + i] = cut(shift(cut(mul31(mixed[j * hd + i], m.factor), kLimit), m.down), kLimit);
   }
 }
 
-// A block for each row and head of keys.
+// A block for each row and head of keys. (Values by asynchronous copies while keys are weighed: slower, because fewer
+// blocks find room beside one another.)
 template <int kPieces>  // of 64 columns
-__global__ void __launch_bounds__(kAttend, 5) attend(Heads h, const Keys* caches, const Row* rows, Queries queries, int* out) {
+__global__ void __launch_bounds__(kAttend, 4) attend(Heads h, const Keys* caches, const Row* rows, Queries queries, int* out) {
   extern __shared__ __align__(16) int token[];
-  __shared__ int shared[kTogether][kAttend / 32], mixed[kTogether][256];
+  __shared__ int shared[3 * kTogether][kAttend / 32];
   const Row row = rows[blockIdx.x];
   if (row.lane < 0) return;
   const Keys keys = caches[row.cache];
 
-  // The keys: of the anchor, of the lane, of the row's way in its tree.
   const int kv = blockIdx.y, start = max(keys.anchored, row.position - keys.window + 1);
   const int a0 = keys.local ? max(0, row.position - keys.window + 1) : 0;
-  const int from_anchor = max(0, min(keys.anchored, row.position + 1) - a0);
-  const int from_lane = max(0, row.base - start);
   const int hidden = row.slot >= 0 ? max(0, start - row.base) : 0;  // of the way, before the window
-  const int n = from_anchor + from_lane + (row.slot >= 0 ? __popcll(row.ancestors) - hidden : 0);
+  const int of_way = row.slot >= 0 ? __popcll(row.ancestors) - hidden : 0;
+  Seen seen;
+  seen.from_anchor = max(0, min(keys.anchored, row.position + 1) - a0);
+  seen.from_lane = max(0, row.base - start);
+  seen.count = seen.from_anchor + seen.from_lane + of_way;
+  const int anchored = (seen.from_anchor + 3) / 4 * 4;
+  seen.all = anchored + seen.from_lane + of_way;
+  seen.wide = padded(seen.all);
+  seen.token = token;
+  seen.scores = token + seen.wide;
+  seen.mixed = seen.scores + min(h.group(), kTogether) * (seen.wide + kApart);
+
   const int lane = row.lane * h.kv_heads + kv, first = start % keys.size;
-  for (int i = n + threadIdx.x; i < padded(n); i += kAttend) token[i] = 0;
-  for (int i = threadIdx.x; i < from_anchor; i += kAttend) token[i] = keys.anchor + kv * keys.anchored + a0 + i;
-  for (int i = threadIdx.x; i < from_lane; i += kAttend)
-    token[from_anchor + i] = lane * keys.size + (first + i >= keys.size ? first + i - keys.size : first + i);
+  for (int i = threadIdx.x; i < seen.wide; i += kAttend) {
+    const int at = i - anchored;
+    int place = 0;
+    if (i < seen.from_anchor) {
+      place = keys.anchor + kv * keys.anchored + a0 + i;
+    } else if (at >= 0 && at < seen.from_lane) {
+      place = lane * keys.size + (first + at >= keys.size ? first + at - keys.size : first + at);
+    }
+    if (at < seen.from_lane || at >= seen.from_lane + of_way) token[i] = place;
+  }
   if (threadIdx.x < 64 && (row.ancestors >> threadIdx.x & 1)) {
     const int depth = __popcll(row.ancestors & ((uint64_t{1} << threadIdx.x) - 1)) - hidden;
-    if (depth >= 0) token[from_anchor + from_lane + depth] = keys.tree + lane * keys.branches + static_cast<int>(threadIdx.x);
+    if (depth >= 0) token[anchored + seen.from_lane + depth] = keys.tree + lane * keys.branches + static_cast<int>(threadIdx.x);
   }
   for (int g0 = 0; g0 < h.group(); g0 += kTogether) {
-    const auto some = [&](auto count) {
-      attend_some<decltype(count)::value, kPieces>(h, keys, queries, g0, n, from_anchor, token, token + padded(n), shared, mixed, out);
-    };
+    const auto some = [&](auto count) { attend_some<decltype(count)::value, kPieces>(h, keys, queries, g0, seen, shared, out); };
     switch (h.group() - g0) {
       case 1: some(std::integral_constant<int, 1>()); break;
       case 2: some(std::integral_constant<int, 2>()); break;
@@ -409,7 +482,6 @@ __global__ void __launch_bounds__(kAttend, 5) attend(Heads h, const Keys* caches
 // reads what all of its rows see once. At most kMostQueries rows times heads of a group. Dynamic shared memory:
 // room_of_run().
 constexpr int kMostQueries = 16;
-constexpr int kApart = 20;  // integers between the scores of two queries, so that they lie in other banks
 __host__ __device__ inline size_t room_of_run(int keys, int queries, int head_dim) {
   const size_t wide = static_cast<size_t>(padded(keys)), q = static_cast<size_t>(queries);
   return 4 * (3 + q) * (wide + kApart) + 2 * q * static_cast<size_t>(head_dim) + 4 * q * static_cast<size_t>(head_dim + 2);
@@ -549,7 +621,11 @@ __global__ void __launch_bounds__(kAttend, 3) attend_runs(Heads h, const Keys* c
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int at = first + 16 * half + 4 * t;
-        if (set + g < count) split(scores + (set + g) * stride + at, a[0][half], a[1][half]);
+        if (set + g < count) {
+          const int4 w = *reinterpret_cast<const int4*>(scores + (set + g) * stride + at);
+          const int2 bytes = split(w.x, w.y, w.z, w.w);
+          a[0][half] = bytes.x, a[1][half] = bytes.y;
+        }
         values_of(keys, token + at, there, hd, left + 8 * g, v[half]);
       }
 #pragma unroll

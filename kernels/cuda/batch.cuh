@@ -2,7 +2,8 @@
 //
 // A step of one frame has some forty rows, too few for a GPU, and some hundred kernels. So frames that want a step wait
 // until half of all frames do, and one of them runs the pass for all. The other half is busy meanwhile with
-// what its last step has brought, or runs a pass of its own: there are two workspaces.
+// what its last step has brought, or runs a pass of its own: there is a workspace for each, and one more, so that a pass
+// does not wait until the last frame's logits have come. Each frame goes on when its own are there.
 #pragma once
 #include <array>
 #include <condition_variable>
@@ -27,8 +28,9 @@ struct Step {
   uint64_t* reports = nullptr;
   int* values = nullptr;
 
-  bool done = false;
+  bool started = false;
   std::exception_ptr failure;
+  Event answered;
 };
 
 class Batcher {
@@ -50,11 +52,11 @@ class Batcher {
   // Returns when the step is answered. Throws what the pass did.
   void pass(Step& step) {
     std::unique_lock<std::mutex> lock(mutex_);
-    step.done = false;
+    step.started = false;
     step.failure = nullptr;
     waiting_.push_back(&step);
     changed_.notify_all();
-    while (!step.done) {
+    while (!step.started) {
       Bench* const bench = free_bench();
       if (bench && due()) {
         lead(*bench, lock);
@@ -62,7 +64,9 @@ class Batcher {
         changed_.wait(lock);
       }
     }
+    lock.unlock();
     if (step.failure) std::rethrow_exception(step.failure);
+    step.answered.wait();
   }
 
  private:
@@ -88,6 +92,7 @@ class Batcher {
     return !waiting_.empty() && (!runs || 2 * waiting_.size() >= members_);
   }
 
+  // Starts a pass for those that wait, and waits for its end.
   void lead(Bench& bench, std::unique_lock<std::mutex>& lock) {
     std::vector<Step*> steps;
     size_t rows = 0;
@@ -102,20 +107,27 @@ class Batcher {
     lock.unlock();
     std::exception_ptr failure;
     try {
-      run(bench, steps, rows, alone);
+      run(bench, steps, rows);
     } catch (...) {
       failure = std::current_exception();
     }
     lock.lock();
-    bench.busy = false;
     for (Step* step : steps) {
       step->failure = failure;
-      step->done = true;
+      step->started = true;
     }
+    changed_.notify_all();
+    lock.unlock();
+    try {
+      if (bench.workspace) bench.workspace->wait(alone);
+    } catch (...) {  // the steps' own events tell it
+    }
+    lock.lock();
+    bench.busy = false;
     changed_.notify_all();
   }
 
-  void run(Bench& bench, const std::vector<Step*>& steps, size_t count, bool alone) {
+  void run(Bench& bench, const std::vector<Step*>& steps, size_t count) {
     const int vocab = model_.config.vocab, n = static_cast<int>(count);
     if (!bench.workspace) bench.workspace = std::make_unique<Workspace>(model_, table_);
     Workspace& work = *bench.workspace;
@@ -141,10 +153,10 @@ class Batcher {
       must(cudaMemcpyAsync(step->logits, work.logits() + first * wide, own * wide * sizeof(int), cudaMemcpyDeviceToHost, stream));
       must(cudaMemcpyAsync(step->reports, bench.reports.data() + first * words, own * words * sizeof(uint64_t), cudaMemcpyDeviceToHost, stream));
       must(cudaMemcpyAsync(step->values, step->bias, wide * sizeof(int), cudaMemcpyDeviceToHost, stream));
+      step->answered.record(stream);
       first += own;
     }
     must(cudaGetLastError());
-    work.wait(alone);
   }
   // What the rows of the steps before have coded.
   void teach(Bench& bench, const std::vector<Step*>& steps) {
@@ -172,7 +184,7 @@ class Batcher {
   std::condition_variable changed_;
   std::vector<Step*> waiting_;
   size_t members_ = 0;
-  std::array<Bench, 2> benches_;
+  std::array<Bench, 3> benches_;
 };
 
 }  // namespace lmc::cuda

@@ -23,19 +23,12 @@ class GpuCache : public EngineCache {
   int anchor() const override { return anchor_; }
   int64_t length(int lane) const override { return length_.at(static_cast<size_t>(lane)); }
   void keep(int row) override;
-  size_t bytes() const override { return bytes_; }
+  size_t bytes() const override { return memory_.bytes(); }
   std::unique_ptr<Views> views() override;
 
  private:
   friend class GpuNetwork;
   friend class GpuViews;
-  struct OfLayer {
-    Memory<int8_t> key, value;
-    Memory<int> key_scale, value_scale;
-    Keys keys;
-    size_t bytes() const { return 2 * key.bytes() + 2 * key_scale.bytes(); }
-  };
-
   int seen() const { return anchor_ + window_; }
   Workspace& workspace();
   // The row of a lane's next token.
@@ -47,9 +40,9 @@ class GpuCache : public EngineCache {
 
   GpuNetwork* network_;
   int window_, anchor_, chunk_, branches_, slot_;
-  size_t bytes_ = 0;
   std::vector<int64_t> length_;
-  std::vector<OfLayer> layers_;
+  Memory<int8_t> memory_;  // of all layers: many small allocations take a second
+  std::vector<Keys> layers_;
   std::unique_ptr<Workspace> workspace_;
   struct TreeRow {
     int lane, parent, slot, position;
@@ -76,15 +69,16 @@ class Table {
     const std::lock_guard<std::mutex> lock(mutex_);
     free_.push_back(slot);
   }
-  void set(int slot, size_t layer, const Keys& keys) { put(keys_.data() + layer * kCaches + slot, keys); }
-  void set(int slot, const Sight& sight) { put(sights_.data() + slot, sight); }
-
- private:
-  template <class T>
-  void put(T* to, const T& from) {
-    must(cudaMemcpy(to, &from, sizeof from, cudaMemcpyHostToDevice));
+  void set(int slot, const std::vector<Keys>& layers) {
+    must(cudaMemcpy2D(keys_.data() + slot, kCaches * sizeof(Keys), layers.data(), sizeof(Keys), sizeof(Keys), layers.size(), cudaMemcpyHostToDevice));
     settle();
   }
+  void set(int slot, const Sight& sight) {
+    must(cudaMemcpy(sights_.data() + slot, &sight, sizeof sight, cudaMemcpyHostToDevice));
+    settle();
+  }
+
+ private:
   Memory<Keys> keys_;  // [layers][kCaches]
   Memory<Sight> sights_;
   std::mutex mutex_;
@@ -206,23 +200,28 @@ GpuCache::GpuCache(GpuNetwork& network, int lanes, int window, int anchor, int c
   const size_t token = static_cast<size_t>(c.kv_heads) * static_cast<size_t>(2 * c.head_dim + 8);
   need("the keys of " + std::to_string(lanes) + " lanes of " + std::to_string(window) + " tokens",
        network.model_.layers.size() * static_cast<size_t>(anchor) * token, each * token, static_cast<size_t>(lanes), "lanes");
-  for (const Layer& l : network.model_.layers) {
-    OfLayer o;
-    const int size = sees(l) + chunk_;
-    const size_t ring = all * static_cast<size_t>(size), shared = static_cast<size_t>(c.kv_heads) * static_cast<size_t>(anchor);
-    const size_t tokens = ring + shared + (chunk_ > 1 ? all * static_cast<size_t>(branches_) : 0);
-    if (tokens > INT32_MAX) refuse("so many lanes and so long a window do not fit a GPU");
-    o.key = Memory<int8_t>(tokens * static_cast<size_t>(c.head_dim));
-    o.value = Memory<int8_t>(tokens * static_cast<size_t>(c.head_dim));
-    o.key_scale = Memory<int>(tokens);
-    o.value_scale = Memory<int>(tokens);
-    o.keys = {o.key.data(), o.value.data(), o.key_scale.data(), o.value_scale.data(), size, sees(l), static_cast<int>(ring),
-              static_cast<int>(ring + shared), anchor, branches_, anchor + window - 1, l.reach > 0};
-    bytes_ += o.bytes();
-    layers_.push_back(std::move(o));
-  }
+  const auto lay = [&](int8_t* memory) {  // all arrays one behind the other; returns their bytes
+    size_t end = 0;
+    const auto take = [&](size_t bytes) {
+      const size_t at = std::exchange(end, end + (bytes + 255) / 256 * 256);
+      return memory ? memory + at : nullptr;
+    };
+    layers_.clear();
+    for (const Layer& l : network.model_.layers) {
+      const int size = sees(l) + chunk_;
+      const size_t ring = all * static_cast<size_t>(size), shared = static_cast<size_t>(c.kv_heads) * static_cast<size_t>(anchor);
+      const size_t tokens = ring + shared + (chunk_ > 1 ? all * static_cast<size_t>(branches_) : 0), wide = tokens * static_cast<size_t>(c.head_dim);
+      if (tokens > INT32_MAX) refuse("so many lanes and so long a window do not fit a GPU");
+      int8_t *const key = take(wide), *const value = take(wide), *const key_scale = take(4 * tokens), *const value_scale = take(4 * tokens);
+      layers_.push_back({key, value, reinterpret_cast<int*>(key_scale), reinterpret_cast<int*>(value_scale), size, sees(l), static_cast<int>(ring),
+                         static_cast<int>(ring + shared), anchor, branches_, anchor + window - 1, l.reach > 0});
+    }
+    return end;
+  };
+  memory_ = Memory<int8_t>(lay(nullptr));
+  lay(memory_.data());
   slot_ = network.table_.take();
-  for (size_t l = 0; l < layers_.size(); ++l) network.table_.set(slot_, l, layers_[l].keys);
+  network.table_.set(slot_, layers_);
   ++network.caches_;
 }
 
@@ -267,8 +266,8 @@ void GpuCache::keep(int row) {
   const Memory<Kept> list(kept);
   const Heads heads = network_->model_.heads();
   const cudaStream_t stream = workspace().stream();
-  for (const OfLayer& o : layers_)
-    keep_rows<<<dim3(static_cast<unsigned>(kept.size()), static_cast<unsigned>(heads.kv_heads)), 64, 0, stream>>>(heads, o.keys, list.data());
+  for (const Keys& keys : layers_)
+    keep_rows<<<dim3(static_cast<unsigned>(kept.size()), static_cast<unsigned>(heads.kv_heads)), 64, 0, stream>>>(heads, keys, list.data());
   must(cudaGetLastError());
   must(cudaStreamSynchronize(stream));
   for (TreeRow& r : tree_) {

@@ -78,16 +78,27 @@ __global__ void __launch_bounds__(128) multiply_many(Matrix m, Acts a, const Row
   const int8_t* const w = m.weight + static_cast<size_t>(n0 + g) * m.kp + 16 * t;
   const int8_t* const q = a.q + static_cast<size_t>(r0 + g) * m.kp + 16 * t;
   const size_t eight = 8 * static_cast<size_t>(m.kp);
+  constexpr int kAhead = 2;  // loads under way (through shared memory, four steps ahead, was slower)
   int acc[kTiles][4][4] = {};
-  for (int k = 0; k < m.kp; k += 64) {
-    int4 weight[2 * kTiles], input[4];
+  int4 weight[kAhead][2 * kTiles] = {}, input[kAhead][4] = {};
+  const auto load = [&](int to, int k) {
+    if (k >= m.kp) return;
 #pragma unroll
-    for (int i = 0; i < 2 * kTiles; ++i) weight[i] = *reinterpret_cast<const int4*>(w + i * eight + k);
+    for (int i = 0; i < 2 * kTiles; ++i) weight[to][i] = *reinterpret_cast<const int4*>(w + i * eight + k);
 #pragma unroll
-    for (int i = 0; i < 4; ++i) input[i] = *reinterpret_cast<const int4*>(q + i * eight + k);
+    for (int i = 0; i < 4; ++i) input[to][i] = *reinterpret_cast<const int4*>(q + i * eight + k);
+  };
 #pragma unroll
-    for (int i = 0; i < kTiles; ++i)
-      for (int r = 0; r < 4; ++r) multiply_add(acc[i][r], weight[2 * i], weight[2 * i + 1], input[r]);
+  for (int a = 0; a < kAhead; ++a) load(a, 64 * a);
+  for (int k = 0; k < m.kp; k += 64 * kAhead) {
+#pragma unroll
+    for (int a = 0; a < kAhead; ++a) {
+      if (k + 64 * a >= m.kp) break;
+#pragma unroll
+      for (int i = 0; i < kTiles; ++i)
+        for (int r = 0; r < 4; ++r) multiply_add(acc[i][r], weight[a][2 * i], weight[a][2 * i + 1], input[a][r]);
+      load(a, k + 64 * (a + kAhead));
+    }
   }
 #pragma unroll
   for (int r = 0; r < 4; ++r) {

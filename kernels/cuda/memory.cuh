@@ -99,6 +99,19 @@ class Pinned {
   size_t size_ = 0;
 };
 
+// What a stream has come to; a thread that waits for it sleeps.
+class Event {
+ public:
+  Event() { must(cudaEventCreateWithFlags(&event_, cudaEventBlockingSync | cudaEventDisableTiming)); }
+  Event(const Event&) = delete;
+  ~Event() { cudaEventDestroy(event_); }
+  void record(cudaStream_t stream) const { must(cudaEventRecord(event_, stream)); }
+  void wait() const { must(cudaEventSynchronize(event_)); }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
 // To the GPU, by a stream. What lies in pinned memory has been read when the stream comes so far.
 template <class T>
 void give(Memory<T>& to, const std::vector<T>& from, Pinned<T>& by, cudaStream_t stream) {

@@ -33,10 +33,11 @@ __device__ inline uint64_t square_root(uint64_t v) {
   return r;
 }
 
-// floor(n / d) for an n that a double holds and a quotient below 2^53: the double's, which is too large by one at most.
+// floor(n / d) of numbers above 0, d < 2^53 and the quotient below 2^52: the double's is wrong by one at most.
 __device__ inline int64_t quotient(int64_t n, int64_t d) {
   const int64_t q = static_cast<int64_t>(static_cast<double>(n) / static_cast<double>(d));
-  return q * d > n ? q - 1 : q;
+  const int64_t left = n - q * d;
+  return left < 0 ? q - 1 : left >= d ? q + 1 : q;
 }
 
 // `quantise`, with the largest magnitude known.
@@ -96,15 +97,54 @@ struct Acts {
   int *scale, *exponent;
 };
 
-// Quantises a row of n values with `fraction` fraction bits.
-__device__ inline void activate(const int* z, int n, int peak, int fraction, int row, const Acts& out) {
-  const Scaled s(peak);
-  int8_t* const q = out.q + static_cast<size_t>(row) * out.kp;
-  for (int i = threadIdx.x; i < out.kp; i += blockDim.x) q[i] = i < n ? s(z[i]) : int8_t{0};
-  if (threadIdx.x == 0) {
-    out.scale[row] = mul31(s.mantissa, kC127);
-    out.exponent[row] = 6 + s.nb + fraction;
+// The threads that work on a row together: a warp, or all of a block. Every thread gets what max() and sum() return.
+struct Warp {
+  __device__ int rank() const { return static_cast<int>(threadIdx.x) % 32; }
+  __device__ int size() const { return 32; }
+  __device__ int max(int v) const { return __reduce_max_sync(~0u, v); }
+  __device__ int64_t sum(int64_t v) const { return warp_sum(v); }
+};
+struct Block {
+  int64_t* shared;  // a number for each warp
+  __device__ int rank() const { return static_cast<int>(threadIdx.x); }
+  __device__ int size() const { return static_cast<int>(blockDim.x); }
+  __device__ int max(int v) const { return block_max(v, reinterpret_cast<int*>(shared)); }
+  __device__ int64_t sum(int64_t v) const { return block_sum(v, shared); }
+  __device__ int2 max(int2 v) const {
+    v = {__reduce_max_sync(~0u, v.x), __reduce_max_sync(~0u, v.y)};
+    int2* const of = reinterpret_cast<int2*>(shared);
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) of[threadIdx.x / 32] = v;
+    __syncthreads();
+    for (int i = 0; i < size() / 32; ++i) v = {::max(v.x, of[i].x), ::max(v.y, of[i].y)};
+    return v;
   }
+};
+
+// Four values as a word of int8.
+template <class Value>
+__device__ inline int packed(const Scaled& s, int first, int n, Value value) {
+  int word = 0;
+#pragma unroll
+  for (int i = 0; i < 4; ++i)
+    if (first + i < n) word |= (s(value(first + i)) & 0xFF) << (8 * i);
+  return word;
+}
+
+// Where a row of activations goes: one in memory.
+struct Into {
+  Acts to;
+  int row;
+  __device__ void word(int i, int four) const { reinterpret_cast<int*>(to.q + static_cast<size_t>(row) * to.kp)[i] = four; }
+  __device__ void worth(int scale, int exponent) const { to.scale[row] = scale, to.exponent[row] = exponent; }
+};
+
+// Quantises n values with `fraction` fraction bits, and zeros up to kp.
+template <class Team, class Value, class Out>
+__device__ inline void activate(const Team& team, int n, int kp, int peak, int fraction, Value value, const Out& out) {
+  const Scaled s(peak);
+  for (int i = team.rank(); i < kp / 4; i += team.size()) out.word(i, packed(s, 4 * i, n, value));
+  if (team.rank() == 0) out.worth(mul31(s.mantissa, kC127), 6 + s.nb + fraction);
 }
 
 struct Embedding {
@@ -113,21 +153,21 @@ struct Embedding {
   int exponent, dim;
 };
 
+__device__ inline int embedded(const Embedding& e, int token, int i) {
+  const int up = e.exponent - 16;
+  int64_t v = e.weight[static_cast<size_t>(token) * e.dim + i] * int64_t{e.scale[token]};
+  if (up > 0) {
+    const int down = min(up, 62);
+    v = (v + (int64_t{1} << (down - 1))) >> down;
+  } else {
+    v *= int64_t{1} << min(-up, 30);
+  }
+  return static_cast<int>(min(max(v, -int64_t{kLimit}), int64_t{kLimit}));
+}
 __global__ void embed(Embedding e, const Row* rows, int* x) {
   const Row& row = rows[blockIdx.x];
   if (row.lane < 0) return;
-  const int64_t scale = e.scale[row.token];
-  const int up = e.exponent - 16;
-  for (int i = threadIdx.x; i < e.dim; i += blockDim.x) {
-    int64_t v = e.weight[static_cast<size_t>(row.token) * e.dim + i] * scale;
-    if (up > 0) {
-      const int down = min(up, 62);
-      v = (v + (int64_t{1} << (down - 1))) >> down;
-    } else {
-      v *= int64_t{1} << min(-up, 30);
-    }
-    x[static_cast<size_t>(blockIdx.x) * e.dim + i] = static_cast<int>(min(max(v, -int64_t{kLimit}), int64_t{kLimit}));
-  }
+  for (int i = threadIdx.x; i < e.dim; i += blockDim.x) x[static_cast<size_t>(blockIdx.x) * e.dim + i] = embedded(e, row.token, i);
 }
 
 struct Norm {
@@ -136,47 +176,55 @@ struct Norm {
   int64_t eps;
 };
 
-// Dynamic shared memory: k integers.
-__global__ void normalise(Norm norm, const Row* rows, const int* stream, int dim, Acts out) {
-  extern __shared__ int z[];
-  __shared__ int64_t shared[kThreads / 32];
-  const int row = blockIdx.x;
-  if (rows[row].lane < 0) return;
-  const int* const x = stream + static_cast<size_t>(row) * dim;
+template <class Team, class Out>
+__device__ inline void normalise_row(const Team& team, const Norm& norm, const int* x, int dim, int kp, const Out& out) {
   int m = 1;
-  for (int i = threadIdx.x; i < dim; i += blockDim.x) m = max(m, abs(x[i]));
-  m = block_max(m, reinterpret_cast<int*>(shared));
+  for (int i = team.rank(); i < dim; i += team.size()) m = max(m, abs(x[i]));
+  m = team.max(m);
   const int s = max(0, bits(static_cast<uint32_t>(m)) - 24);
   int64_t total = 0;
-  for (int i = threadIdx.x; i < dim; i += blockDim.x) total += int64_t{x[i] >> s} * (x[i] >> s);
-  total = block_sum(total, shared);
-  const uint64_t v = static_cast<uint64_t>(max(int64_t{1}, total / dim + (norm.eps >> (2 * s))));
-  const int j = (62 - bits(v)) >> 1;
-  const uint64_t r = square_root(v << (2 * j));
-  const int nx = 31 - bits(static_cast<uint32_t>(m));
+  for (int i = team.rank(); i < dim; i += team.size()) total += int64_t{x[i] >> s} * (x[i] >> s);
+  total = team.sum(total);
+  const uint64_t v = static_cast<uint64_t>(max(int64_t{1}, quotient(total, dim) + (norm.eps >> (2 * s))));
+  const int j = (62 - bits(v)) >> 1, nx = 31 - bits(static_cast<uint32_t>(m));
+  const auto z = [&](int i) { return mul31(static_cast<int>(static_cast<uint32_t>(x[norm.source[i]]) << nx), norm.gain[i]); };
   int peak = 0;
-  for (int i = threadIdx.x; i < norm.k; i += blockDim.x) {
-    z[i] = mul31(static_cast<int>(static_cast<uint32_t>(x[norm.source[i]]) << nx), norm.gain[i]);
-    peak = max(peak, abs(z[i]));
-  }
-  const Scaled q(block_max(peak, reinterpret_cast<int*>(shared)));
-  int8_t* const to = out.q + static_cast<size_t>(row) * out.kp;
-  for (int i = threadIdx.x; i < out.kp; i += blockDim.x) to[i] = i < norm.k ? q(z[i]) : int8_t{0};
-  if (threadIdx.x == 0) {
-    const int d = static_cast<int>((static_cast<uint64_t>(q.mantissa) << 30) / r);
-    out.scale[row] = mul31(d, kC127);
-    out.exponent[row] = 5 + q.nb + nx + norm.exponent + s - j;
-  }
+  for (int i = team.rank(); i < norm.k; i += team.size()) peak = max(peak, abs(z(i)));
+  const Scaled q(team.max(peak));
+  for (int i = team.rank(); i < kp / 4; i += team.size()) out.word(i, packed(q, 4 * i, norm.k, z));
+  if (team.rank() != 0) return;
+  const int d = static_cast<int>(quotient(int64_t{q.mantissa} << 30, static_cast<int64_t>(square_root(v << (2 * j)))));
+  out.worth(mul31(d, kC127), 5 + q.nb + nx + norm.exponent + s - j);
+}
+__global__ void normalise(Norm norm, const Row* rows, const int* stream, int dim, Acts out) {
+  __shared__ int64_t shared[kThreads / 32];
+  const int row = blockIdx.x;
+  if (rows[row].lane >= 0) normalise_row(Block{shared}, norm, stream + static_cast<size_t>(row) * dim, dim, out.kp, Into{out, row});
 }
 
 // The row of what attention gave, as a matrix reads it.
-__global__ void activate_row(const Row* rows, const int* values, int n, Acts out) {
-  __shared__ int shared[kThreads / 32];
-  if (rows[blockIdx.x].lane < 0) return;
-  const int* const z = values + static_cast<size_t>(blockIdx.x) * n;
+template <class Team, class Out>
+__device__ inline void activate_attended(const Team& team, const int* z, int n, int kp, const Out& out) {
   int peak = 0;
-  for (int i = threadIdx.x; i < n; i += blockDim.x) peak = max(peak, abs(z[i]));
-  activate(z, n, block_max(peak, shared), 16, blockIdx.x, out);
+  for (int i = team.rank(); i < n; i += team.size()) peak = max(peak, abs(z[i]));
+  activate(team, n, kp, team.max(peak), 16, [&](int i) { return z[i]; }, out);
+}
+__global__ void activate_row(const Row* rows, const int* values, int n, Acts out) {
+  __shared__ int64_t shared[kThreads / 32];
+  const int row = blockIdx.x;
+  if (rows[row].lane >= 0) activate_attended(Block{shared}, values + static_cast<size_t>(row) * n, n, out.kp, Into{out, row});
+}
+
+// g times the logistic function of g; `sigmoid` as sigmoid_table().
+__device__ inline int silu(int g, const int* sigmoid) {
+  const int a = min(abs(g), (1 << 20) - 1), entry = sigmoid[a >> 10];
+  int s = static_cast<int>(static_cast<uint32_t>(entry) >> 16) + ((static_cast<int16_t>(entry & 0xFFFF) * (a & 1023) + 512) >> 10);
+  if (g < 0) s = (1 << 16) - s;
+  return mul31(g, static_cast<int>(static_cast<uint32_t>(s) << 15));
+}
+// Two values that were raised as far as the largest of each allows.
+__device__ inline int gated(int z, int nz, int u, int nu) {
+  return mul31(static_cast<int>(static_cast<uint32_t>(z) << nz), static_cast<int>(static_cast<uint32_t>(u) << nu));
 }
 
 // gates: [rows][2][hidden], which become what it likes if hidden > kNear; `sigmoid` as sigmoid_table(). Dynamic shared
@@ -184,28 +232,26 @@ __global__ void activate_row(const Row* rows, const int* values, int n, Acts out
 constexpr int kNear = 8192;
 __global__ void swiglu(const Row* rows, int* gates, int hidden, const int* sigmoid, Acts out) {
   extern __shared__ int near[];
-  __shared__ int shared[kThreads / 32];
-  if (rows[blockIdx.x].lane < 0) return;
-  int* const gate = gates + static_cast<size_t>(blockIdx.x) * 2 * hidden;
+  __shared__ int64_t shared[kThreads / 32];
+  const Block team{shared};
+  const int row = blockIdx.x;
+  if (rows[row].lane < 0) return;
+  int* const gate = gates + static_cast<size_t>(row) * 2 * hidden;
   const int* const u = gate + hidden;
   int* const z = hidden <= kNear ? near : gate;
-  int peak = 0, most = 0;
+  int2 most{};
   for (int i = threadIdx.x; i < hidden; i += blockDim.x) {
-    const int g = gate[i], a = min(abs(g), (1 << 20) - 1);
-    const int entry = sigmoid[a >> 10];
-    int s = static_cast<int>(static_cast<uint32_t>(entry) >> 16) + ((static_cast<int16_t>(entry & 0xFFFF) * (a & 1023) + 512) >> 10);
-    if (g < 0) s = (1 << 16) - s;
-    z[i] = mul31(g, static_cast<int>(static_cast<uint32_t>(s) << 15));
-    peak = max(peak, abs(z[i]));
-    most = max(most, abs(u[i]));
+    z[i] = silu(gate[i], sigmoid);
+    most = {max(most.x, abs(z[i])), max(most.y, abs(u[i]))};
   }
-  const int nz = room(block_max(peak, shared)), nu = room(block_max(most, shared));
-  peak = 0;
+  most = team.max(most);
+  const int nz = room(most.x), nu = room(most.y);
+  int peak = 0;
   for (int i = threadIdx.x; i < hidden; i += blockDim.x) {
-    z[i] = mul31(static_cast<int>(static_cast<uint32_t>(z[i]) << nz), static_cast<int>(static_cast<uint32_t>(u[i]) << nu));
+    z[i] = gated(z[i], nz, u[i], nu);
     peak = max(peak, abs(z[i]));
   }
-  activate(z, hidden, block_max(peak, shared), nz + nu + 1, blockIdx.x, out);
+  activate(team, hidden, out.kp, team.max(peak), nz + nu + 1, [&](int i) { return z[i]; }, Into{out, row});
 }
 
 }  // namespace lmc::cuda

@@ -3,6 +3,7 @@
 #include <map>
 #include <tuple>
 
+#include "between.cuh"
 #include "model.cuh"
 
 namespace lmc::cuda {
@@ -13,6 +14,7 @@ constexpr int kTree = 64;                  // rows of a tree
 constexpr int kCaches = 1024;              // that may be open
 constexpr size_t kLogits = 1u << 26;       // of one pass
 constexpr size_t kRunRoom = 100 << 10;     // shared memory of a block that attends a run: two of them fit a processor
+constexpr int kLeastClustered = 64;        // rows from which on clusters work between attentions
 constexpr int kRunsOf = 16;                // graphs are made for so many runs, and twice as many, …
 
 // Rows of a pass are rounded up to what the kernels take, and so that few graphs serve all counts.
@@ -22,16 +24,14 @@ class Workspace {
  public:
   // table: [layers][kCaches], the keys of each cache.
   Workspace(const Model& model, const Keys* table) : model_(model), table_(table) {
-    must(cudaFuncSetAttribute(normalise, cudaFuncAttributeMaxDynamicSharedMemorySize, 4 * (model.widest + kTree)));
-    must(cudaFuncSetAttribute(attend_by(), cudaFuncAttributeMaxDynamicSharedMemorySize, 4 * (1 + kTogether) * (4096 + kTree)));
+    must(cudaFuncSetAttribute(attend_by(), cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(room_of_row(4096 + kTree, kTogether, model.config.head_dim))));
+    most_clusters_ = clusters();
     for (const int queries : {8, 16}) must(cudaFuncSetAttribute(runs_by(queries), cudaFuncAttributeMaxDynamicSharedMemorySize, kRunRoom));
     must(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
-    must(cudaEventCreateWithFlags(&done_, cudaEventBlockingSync | cudaEventDisableTiming));
   }
   Workspace(const Workspace&) = delete;
   ~Workspace() {
     drop_graphs();
-    if (done_) cudaEventDestroy(done_);
     if (stream_) cudaStreamDestroy(stream_);
     cudaFreeHost(rows_);
   }
@@ -73,11 +73,41 @@ class Workspace {
   // For all that the stream has been given; `awake`: at once, at the price of a processor's core.
   void wait(bool awake) {
     if (awake) return must(cudaStreamSynchronize(stream_));
-    must(cudaEventRecord(done_, stream_));
-    must(cudaEventSynchronize(done_));
+    done_.record(stream_);
+    done_.wait();
   }
 
  private:
+  // Clusters that work between attentions at a time; 0: the GPU or the network is not made for them.
+  int clusters() const {
+    int device = 0, major = 0, most = 0, count = 0;
+    must(cudaGetDevice(&device));
+    must(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+    must(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+    cudaFuncAttributes has;
+    must(cudaFuncGetAttributes(&has, between_by()));
+    if (major < 9 || model_.config.dim % 2 != 0 || tile().bytes() + has.sharedSizeBytes > static_cast<size_t>(most)) return 0;
+    must(cudaFuncSetAttribute(between_by(), cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(tile().bytes())));
+    const Launch launch(tile().bytes(), kTile, nullptr);
+    must(cudaOccupancyMaxActiveClusters(&count, between_by(), &launch.how));
+    return count;
+  }
+  struct Launch {
+    cudaLaunchAttribute clusters{};
+    cudaLaunchConfig_t how{};
+    Launch(size_t shared, int rows, cudaStream_t stream) {
+      clusters.id = cudaLaunchAttributeClusterDimension;
+      clusters.val.clusterDim = {kCluster, 1, 1};
+      how.gridDim = dim3(static_cast<unsigned>(rows / kTile * kCluster));
+      how.blockDim = dim3(kWide);
+      how.dynamicSmemBytes = shared;
+      how.stream = stream;
+      how.attrs = &clusters;
+      how.numAttrs = 1;
+    }
+    Launch(const Launch&) = delete;
+  };
+
   struct Scratch {
     Memory<int8_t> q, queries;
     Memory<int> scale, exponent, x, qkv, attended, gates, turns, factor, down, logits, taps;
@@ -145,55 +175,106 @@ class Workspace {
   }
   bool trees(int count) const { return std::any_of(rows_, rows_ + count, [](const Row& r) { return r.slot >= 0; }); }
 
-  void run_kernels(int rows, int runs, int seen, bool logits, const std::vector<int>& taps) {
-    const cudaStream_t stream = stream_;
+  // More clusters than work at a time would be slower than kernels of their own for each step.
+  bool clustered(int rows) const { return rows >= kLeastClustered && rows % kTile == 0 && rows / kTile <= most_clusters_; }
+  Tile tile() const {
     const Config& c = model_.config;
-    const Heads heads = model_.heads();
+    return {model_.widest, c.dim, (c.heads + 2 * c.kv_heads) * c.head_dim, c.hidden};
+  }
+
+  void run_kernels(int rows, int runs, int seen, bool logits, const std::vector<int>& taps) {
+    const Config& c = model_.config;
+    const auto n = static_cast<unsigned>(rows);
+    for (int t = 0; t < static_cast<int>(model_.rotary.size()); ++t)
+      turn_angles<<<n, 32, 0, stream_>>>(model_.heads(), table_, given_.data(), model_.rotary[static_cast<size_t>(t)].data(), model_.sine.data(), turns(t, rows));
+    const bool together = clustered(rows);
+    if (!together) embed<<<n, kThreads, 0, stream_>>>(embedding(), given_.data(), s_.x.data());
+    for (size_t l = 0; l <= model_.layers.size(); ++l) {  // what lies before attention l, or, at last, the head
+      together ? cluster_steps(l, rows) : single_steps(l, rows);
+      for (size_t t = 0; l > 0 && t < taps.size(); ++t) {
+        if (taps[t] != static_cast<int>(l) - 1) continue;
+        const size_t size = static_cast<size_t>(rows) * static_cast<size_t>(c.dim);
+        must(cudaMemcpyAsync(s_.taps.data() + t * size, s_.x.data(), size * sizeof(int), cudaMemcpyDeviceToDevice, stream_));
+      }
+      if (l == model_.layers.size()) break;
+      const int reach = model_.layers[l].reach;
+      attend_all(runs, longest_run(seen), reach > 0 ? std::min(seen, reach) : seen, n, model_.heads(), table_ + l * kCaches, given_.data(), queries(rows));
+    }
+    if (logits) multiply<false>(model_.head.matrix(), acts(model_.head.kp), given_.data(), rows, s_.logits.data(), stream_);
+    must(cudaGetLastError());
+  }
+  Embedding embedding() const { return {model_.embed.data(), model_.embed_scale.data(), model_.embed_exponent, model_.config.dim}; }
+  Queries queries(int rows) const { return {s_.queries.data(), s_.factor.data(), s_.down.data(), rows}; }
+  Acts acts(int kp) const { return {s_.q.data(), kp, s_.scale.data(), s_.exponent.data()}; }
+  int* turns(int table, int rows) const {
+    return s_.turns.data() + static_cast<size_t>(table) * 2 * static_cast<size_t>(rows) * static_cast<size_t>(model_.config.head_dim);
+  }
+
+  // From attention l - 1 on to attention l, or to the head.
+  void single_steps(size_t l, int rows) {
+    const Config& c = model_.config;
     const auto n = static_cast<unsigned>(rows);
     const Row* const given = given_.data();
-    Acts acts{s_.q.data(), 0, s_.scale.data(), s_.exponent.data()};
-    const Queries queries{s_.queries.data(), s_.factor.data(), s_.down.data(), rows};
-    const int width = c.heads * c.head_dim;
-    const auto norm = [&](const NormWeights& by, int kp) {
-      acts.kp = kp;
-      normalise<<<n, rows < 256 ? kThreads : kThreads / 2, by.order.size() * sizeof(int), stream>>>(by.norm(c.eps), given, s_.x.data(), c.dim, acts);
+    int* const x = s_.x.data();
+    const auto norm = [&](const NormWeights& by, const Weights& reader) {
+      normalise<<<n, rows < 256 ? kThreads : kThreads / 2, 0, stream_>>>(by.norm(c.eps), given, x, c.dim, acts(reader.kp));
     };
-    embed<<<n, kThreads, 0, stream>>>({model_.embed.data(), model_.embed_scale.data(), model_.embed_exponent, c.dim}, given, s_.x.data());
-    const auto turns = [&](int table) { return s_.turns.data() + static_cast<size_t>(table) * 2 * n * static_cast<size_t>(c.head_dim); };
-    for (int t = 0; t < static_cast<int>(model_.rotary.size()); ++t)
-      turn_angles<<<n, 32, 0, stream>>>(heads, table_, given, model_.rotary[static_cast<size_t>(t)].data(), model_.sine.data(), turns(t));
-    for (size_t l = 0; l < model_.layers.size(); ++l) {
+    if (l > 0) {
+      const Layer& layer = model_.layers[l - 1];
+      activate_row<<<n, kThreads, 0, stream_>>>(given, s_.attended.data(), c.heads * c.head_dim, acts(layer.out.kp));
+      multiply<true>(layer.out.matrix(), acts(layer.out.kp), given, rows, x, stream_);
+      norm(layer.ffn_norm, layer.gate_up);
+      multiply<false>(layer.gate_up.matrix(), acts(layer.gate_up.kp), given, rows, s_.gates.data(), stream_);
+      swiglu<<<n, kThreads, c.hidden <= kNear ? static_cast<size_t>(c.hidden) * sizeof(int) : 0, stream_>>>(
+          given, s_.gates.data(), c.hidden, model_.sigmoid.data(), acts(layer.down.kp));
+      multiply<true>(layer.down.matrix(), acts(layer.down.kp), given, rows, x, stream_);
+    }
+    if (l == model_.layers.size()) return norm(*model_.last_norm, model_.head);
+    const Layer& layer = model_.layers[l];
+    norm(layer.attn_norm, layer.qkv);
+    multiply<false>(layer.qkv.matrix(), acts(layer.qkv.kp), given, rows, s_.qkv.data(), stream_);
+    turn_by()<<<dim3(n, static_cast<unsigned>((vectors(model_.heads()) + kTurned - 1) / kTurned)), 32 * kTurned, 0, stream_>>>(
+        model_.heads(), table_ + l * kCaches, given, s_.qkv.data(), turns(layer.rotary, rows), layer.head_norms(c.eps), queries(rows));
+  }
+  void cluster_steps(size_t l, int rows) {
+    const Config& c = model_.config;
+    Between b{};
+    b.rows = given_.data();
+    b.x = s_.x.data();
+    b.dim = c.dim;
+    b.hidden = c.hidden;
+    b.begins = l == 0;
+    b.embedding = embedding();
+    b.ends = l == model_.layers.size();
+    if (!b.begins) {
+      const Layer& layer = model_.layers[l - 1];
+      b.attended = s_.attended.data();
+      b.width = c.heads * c.head_dim;
+      b.out = layer.out.matrix();
+      b.gate_up = layer.gate_up.matrix();
+      b.down = layer.down.matrix();
+      b.inner = layer.ffn_norm.norm(c.eps);
+      b.sigmoid = model_.sigmoid.data();
+    }
+    b.norm = (b.ends ? *model_.last_norm : model_.layers[l].attn_norm).norm(c.eps);
+    b.acts = acts(model_.head.kp);
+    b.qkv.n = (c.heads + 2 * c.kv_heads) * c.head_dim;  // shared memory is laid out by it
+    if (!b.ends) {
       const Layer& layer = model_.layers[l];
-      const Keys* const keys = table_ + l * kCaches;
-      norm(layer.attn_norm, layer.qkv.kp);
-      multiply<false>(layer.qkv.matrix(), acts, given, rows, s_.qkv.data(), stream);
-      turn<<<dim3(n, static_cast<unsigned>((2 * (c.heads + c.kv_heads) + kTurned - 1) / kTurned)), 32 * kTurned, 0, stream>>>(
-          heads, keys, given, s_.qkv.data(), turns(layer.rotary), layer.head_norms(c.eps), queries);
-      attend_all(runs, longest_run(seen), layer.reach > 0 ? std::min(seen, layer.reach) : seen, n, heads, keys, given, queries);
-      acts.kp = layer.out.kp;
-      activate_row<<<n, kThreads, 0, stream>>>(given, s_.attended.data(), width, acts);
-      multiply<true>(layer.out.matrix(), acts, given, rows, s_.x.data(), stream);
-      norm(layer.ffn_norm, layer.gate_up.kp);
-      multiply<false>(layer.gate_up.matrix(), acts, given, rows, s_.gates.data(), stream);
-      acts.kp = layer.down.kp;
-      swiglu<<<n, kThreads, c.hidden <= kNear ? static_cast<size_t>(c.hidden) * sizeof(int) : 0, stream>>>(given, s_.gates.data(), c.hidden, model_.sigmoid.data(), acts);
-      multiply<true>(layer.down.matrix(), acts, given, rows, s_.x.data(), stream);
-      for (size_t t = 0; t < taps.size(); ++t) {
-        if (taps[t] != static_cast<int>(l)) continue;
-        const size_t size = static_cast<size_t>(rows) * static_cast<size_t>(c.dim);
-        must(cudaMemcpyAsync(s_.taps.data() + t * size, s_.x.data(), size * sizeof(int), cudaMemcpyDeviceToDevice, stream));
-      }
+      b.qkv = layer.qkv.matrix();
+      b.heads = model_.heads();
+      b.keys = table_ + l * kCaches;
+      b.head_norms = layer.head_norms(c.eps);
+      b.turns = turns(layer.rotary, rows);
+      b.queries = queries(rows);
     }
-    if (logits) {
-      norm(*model_.last_norm, model_.head.kp);
-      multiply<false>(model_.head.matrix(), acts, given, rows, s_.logits.data(), stream);
-    }
-    must(cudaGetLastError());
+    const Launch launch(tile().bytes(), rows, stream_);
+    must(cudaLaunchKernelEx(&launch.how, between_by(), b, model_.widest));
   }
   void attend_all(int runs, int run, int seen, unsigned rows, const Heads& heads, const Keys* keys, const Row* given, const Queries& queries) {
     const auto kv = static_cast<unsigned>(heads.kv_heads);
     if (runs == 0) {
-      const size_t shared = static_cast<size_t>(padded(seen)) * static_cast<size_t>(1 + std::min(heads.group(), kTogether)) * sizeof(int);
+      const size_t shared = room_of_row(seen, std::min(heads.group(), kTogether), heads.head_dim);
       attend_by()<<<dim3(rows, kv), kAttend, shared, stream_>>>(heads, keys, given, queries, s_.attended.data());
       return;
     }
@@ -203,7 +284,16 @@ class Workspace {
   }
 
   using Attend = void (*)(Heads, const Keys*, const Row*, Queries, int*);
+  // The kernels for heads of so many channels.
   int pieces() const { return (model_.config.head_dim + 63) / 64; }
+  decltype(&turn<1>) turn_by() const {
+    static constexpr decltype(&turn<1>) all[4] = {turn<1>, turn<2>, turn<3>, turn<4>};
+    return all[pieces() - 1];
+  }
+  decltype(&between<1>) between_by() const {
+    static constexpr decltype(&between<1>) all[4] = {between<1>, between<2>, between<3>, between<4>};
+    return all[pieces() - 1];
+  }
   Attend attend_by() const {
     static constexpr Attend all[4] = {attend<1>, attend<2>, attend<3>, attend<4>};
     return all[pieces() - 1];
@@ -217,13 +307,14 @@ class Workspace {
   const Model& model_;
   const Keys* table_;
   int room_ = 0;
+  int most_clusters_ = 0;
   Scratch s_;
   Row* rows_ = nullptr;  // read by the GPU from this memory
   Memory<Row> given_;
   // By rows, runs, keys seen, whether logits are wanted, and the layers that are tapped.
   std::map<std::tuple<int, int, int, bool, std::vector<int>>, cudaGraphExec_t> graphs_;
   cudaStream_t stream_ = nullptr;
-  cudaEvent_t done_ = nullptr;
+  Event done_;
 };
 
 }  // namespace lmc::cuda
