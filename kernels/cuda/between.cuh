@@ -40,6 +40,9 @@ struct Between {
   Acts acts;
 };
 
+// Outputs of a block, at most, of so many; the first block's come first. A multiple of eight.
+__host__ __device__ inline int share(int outputs) { return 8 * (((outputs + 7) / 8 + kCluster - 1) / kCluster); }
+
 // Where things lie in a block's shared memory. Distances are such that the threads of a warp read other banks.
 struct Tile {
   int stride;  // bytes from one row's activations to the next's
@@ -48,7 +51,7 @@ struct Tile {
   __host__ __device__ Tile(int widest, int dim, int qkv, int hidden)
       : stride((widest + 127) / 128 * 128 + 64),
         line(dim > qkv ? dim : qkv),
-        apart((8 * (((hidden + 7) / 8 + kCluster - 1) / kCluster) + 31) / 32 * 32 + 8) {}
+        apart((share(hidden) + 31) / 32 * 32 + 8) {}
   size_t bytes() const {
     const int lines = kTile / kCluster * line, gates = 2 * kTile * apart;
     return kTile * static_cast<size_t>(stride) + 4 * static_cast<size_t>((7 + 3 * kCluster) * kTile + kWide / 16 + std::max(lines, gates));
@@ -171,8 +174,8 @@ __global__ void __launch_bounds__(kWide, 2) between(const __grid_constant__ Betw
   const auto owned = [&](auto&& work) { work(rank * kOwn + crew.number, lines + crew.number * at.line); };
   // Eight outputs of a warp at a time.
   const auto shared_out = [&](int outputs, auto&& work) {
-    const int all = (outputs + 7) / 8, each = (all + kCluster - 1) / kCluster;
-    for (int i = rank * each + warp; i < min(all, (rank + 1) * each); i += kWarps) work(8 * i);
+    const int each = share(outputs);
+    for (int i = rank * each + 8 * warp; i < min(outputs, (rank + 1) * each); i += 8 * kWarps) work(i);
   };
   const auto weights = [&](const Matrix& m, int output) { return m.weight + static_cast<size_t>(output + g) * m.kp + 16 * t; };
   const int8_t* const q = memory + g * at.stride + 16 * t;
@@ -233,7 +236,7 @@ __global__ void __launch_bounds__(kWide, 2) between(const __grid_constant__ Betw
     owned([&](int row, const int* line) { normalise_row(crew, b.inner, line, b.dim, b.gate_up.kp, everywhere(row)); });
     cluster.sync();
 
-    const int each = 8 * (((b.hidden + 7) / 8 + kCluster - 1) / kCluster), column = rank * each;  // the block's columns
+    const int each = share(b.hidden), column = rank * each;  // the block's columns
     const int columns = max(0, min(each, b.hidden - column));
     int most[2][2] = {};
     shared_out(b.hidden, [&](int output) {

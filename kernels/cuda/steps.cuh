@@ -97,13 +97,8 @@ struct Acts {
   int *scale, *exponent;
 };
 
-// The threads that work on a row together: a warp, or all of a block. Every thread gets what max() and sum() return.
-struct Warp {
-  __device__ int rank() const { return static_cast<int>(threadIdx.x) % 32; }
-  __device__ int size() const { return 32; }
-  __device__ int max(int v) const { return __reduce_max_sync(~0u, v); }
-  __device__ int64_t sum(int64_t v) const { return warp_sum(v); }
-};
+// The threads that work on a row together: all of a block here, some warps in between.cuh. Every thread gets what max() and
+// sum() return.
 struct Block {
   int64_t* shared;  // a number for each warp
   __device__ int rank() const { return static_cast<int>(threadIdx.x); }
