@@ -216,7 +216,7 @@ def encode_network(
 
     with ThreadPoolExecutor(1) as loader:  # the first time, weights are packed meanwhile
         network = loader.submit(model.network, threads)
-        lanes = [model.tokenizer.encode(lane) for lane in cut(data, layout.lanes)]
+        lanes = model.tokenizer.encode_all(cut(data, layout.lanes))
     shared = len(lanes[0])
     if layout.lanes > 1 and shared <= layout.anchor:
         layout = Layout(layout.lanes, layout.window, shared // 2)

@@ -172,8 +172,7 @@ class Batcher {
     give(bench.coded, coded, bench.coded_pinned, stream);
     give(bench.lessons, lessons, bench.lessons_pinned, stream);
     const int vocab = model_.config.vocab;
-    const dim3 grid(static_cast<unsigned>((vocab + kThreads - 1) / kThreads), static_cast<unsigned>(lessons.size()));
-    learn_all<<<grid, kThreads, 0, stream>>>(vocab, bench.lessons.data(), bench.coded.data(), sights_);
+    learn_all<<<dim3(learn_blocks(vocab), static_cast<unsigned>(lessons.size())), kLearn, 0, stream>>>(vocab, bench.lessons.data(), bench.coded.data(), sights_);
   }
 
   const Model& model_;

@@ -156,7 +156,10 @@ class GpuNetwork : public Engine {
   friend class GpuCache;
   friend class GpuViews;
   void use() const { must(cudaSetDevice(device_)); }
-  int most_rows() const { return static_cast<int>(std::clamp<size_t>(kLogits / static_cast<size_t>(vocab()) / 64 * 64, 64, kMostRows)); }
+  int most_rows() const {
+    const size_t rows = memory_ / kLogitsShare / (static_cast<size_t>(vocab()) * sizeof(int32_t));
+    return static_cast<int>(std::clamp<size_t>(rows / 64 * 64, 64, kMostRows));
+  }
   // Rows for the next pass, as many of them as it takes.
   int append(GpuCache& cache, int rows, const int32_t* lane, const int32_t* token) const {
     const int most = std::min(rows, most_rows());
@@ -181,6 +184,7 @@ class GpuNetwork : public Engine {
   }
 
   const int threads_, device_;
+  const size_t memory_ = total_memory();
   std::atomic<int> caches_{0};  // that are open
   const Model model_;
   Table table_;
@@ -291,6 +295,7 @@ class GpuViews : public Views {
 
   int most_rows() const override { return net_.most_rows(); }
   int most_run() const override { return cache_.chunk_; }
+  int whole_run() const override { return cache_.workspace().longest_run(cache_.seen()); }
 
   void answer(int rows, const int32_t* lane, const int32_t* token, const Walks& walks, Masses* out) override {
     feed(rows, lane, token);
@@ -309,7 +314,7 @@ class GpuViews : public Views {
       const int* const order = order_.data() + at;
       look_at(step, order, with_);
       masses<<<static_cast<unsigned>(step), 64, 0, stream>>>(logits, vocab_, order, first_.data() + at, ranges_.data(), own_, with_, masses_.data());
-      cuda::learn<<<static_cast<unsigned>((vocab_ + kThreads - 1) / kThreads), kThreads, 0, stream>>>(logits, vocab_, step, order, coded_.data() + at, with_, bias());
+      cuda::learn<<<learn_blocks(vocab_), kLearn, 0, stream>>>(logits, vocab_, step, order, coded_.data() + at, with_, bias());
       at += static_cast<size_t>(step);
     }
     if (at != count) refuse("the steps are not those of the walks");

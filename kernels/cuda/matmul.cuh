@@ -126,7 +126,7 @@ void multiply(const Matrix& m, const Acts& a, const Row* rows, int count, int* o
   // Large tiles read less, but there must be blocks enough for all of a GPU's processors; of very many, as a head has them,
   // the small ones are faster (measured).
   const int large = (m.n + 63) / 64 * (count / 64);
-  if (count % 64 == 0 && large >= 400 && large < 4096) {
+  if (count % 64 == 0 && large >= 256 && large < 4096) {
     multiply_many<2, kAdd><<<dim3((m.n + 63) / 64, by / 64), 128, 0, stream>>>(m, a, rows, out);
   } else if (count % 64 == 0 && large >= 128) {
     multiply_many<1, kAdd><<<dim3((m.n + 31) / 32, by / 64), 128, 0, stream>>>(m, a, rows, out);

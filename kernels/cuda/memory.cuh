@@ -39,6 +39,13 @@ inline void need(const std::string& what, size_t fixed, size_t each = 0, size_t 
   throw NoRoom(text);
 }
 
+// Bytes of the current GPU.
+inline size_t total_memory() {
+  size_t left = 0, all = 0;
+  must(cudaMemGetInfo(&left, &all));
+  return all;
+}
+
 inline int round_up(int n, int to) { return (n + to - 1) / to * to; }
 
 // What the default stream does is done: a cache's own stream would not wait for it.

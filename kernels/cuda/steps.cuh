@@ -1,5 +1,6 @@
 // The operations of ARITHMETIC.md, "The network", on a GPU: integers alone, and so the same ones.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 
 namespace lmc::cuda {
@@ -9,7 +10,18 @@ constexpr int kC127 = 1082196484, kC16129 = 1090717716;  // round(2^37 / 127), r
 constexpr int kThreads = 256;                            // of a block that works on one row
 
 __device__ inline int cut(int v, int limit) { return min(max(v, -limit), limit); }
-__device__ inline int mul31(int a, int b) { return static_cast<int>((static_cast<int64_t>(a) * b) >> 31); }
+// The product of two integers by one instruction; of int64_t the compiler makes six where it widens a factor before a loop.
+__device__ inline int64_t product(int a, int b) {
+  int64_t p;
+  asm("mul.wide.s32 %0, %1, %2;" : "=l"(p) : "r"(a), "r"(b));
+  return p;
+}
+__device__ inline size_t product(unsigned a, unsigned b) {
+  size_t p;
+  asm("mul.wide.u32 %0, %1, %2;" : "=l"(p) : "r"(a), "r"(b));
+  return p;
+}
+__device__ inline int mul31(int a, int b) { return static_cast<int>(product(a, b) >> 31); }
 __device__ inline int bits(uint32_t v) { return 32 - __clz(static_cast<int>(v)); }
 __device__ inline int bits(uint64_t v) { return 64 - __clzll(static_cast<long long>(v)); }
 __device__ inline int room(int peak) { return 30 - bits(static_cast<uint32_t>(max(peak, 1))); }
@@ -19,6 +31,8 @@ __device__ inline int rounded(int t, int r) {
   r = min(r, 31);
   return (t >> r) + ((t >> (r - 1)) & 1);
 }
+// rounded() of |t| <= 2^30, which leaves room for half a unit; r <= 31.
+__device__ inline int halved(int t, int r) { return (t + (1 << (r - 1))) >> r; }
 __device__ inline int shift(int t, int r) {
   if (r > 0) return rounded(t, r);
   const int left = min(-r, 30);
@@ -126,6 +140,17 @@ __device__ inline int packed(const Scaled& s, int first, int n, Value value) {
   return word;
 }
 
+__device__ inline int packed(const Scaled& s, const int4& v) {
+  return packed(s, 0, 4, [&](int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; });
+}
+// Four of a row's n integers, from i on; behind them zeros.
+__device__ inline int4 four_of(const int* v, int i, int n) {
+  if (n % 4 == 0 && i < n) return *reinterpret_cast<const int4*>(v + i);  // then rows begin where vectors may
+  const auto at = [&](int k) { return k < n ? v[k] : 0; };
+  return {at(i), at(i + 1), at(i + 2), at(i + 3)};
+}
+__device__ inline int largest(const int4& v) { return max(max(abs(v.x), abs(v.y)), max(abs(v.z), abs(v.w))); }
+
 // Where a row of activations goes: one in memory.
 struct Into {
   Acts to;
@@ -134,11 +159,9 @@ struct Into {
   __device__ void worth(int scale, int exponent) const { to.scale[row] = scale, to.exponent[row] = exponent; }
 };
 
-// Quantises n values with `fraction` fraction bits, and zeros up to kp.
-template <class Team, class Value, class Out>
-__device__ inline void activate(const Team& team, int n, int kp, int peak, int fraction, Value value, const Out& out) {
-  const Scaled s(peak);
-  for (int i = team.rank(); i < kp / 4; i += team.size()) out.word(i, packed(s, 4 * i, n, value));
+// What the values of a row are worth that have `fraction` fraction bits.
+template <class Team, class Out>
+__device__ inline void worth(const Team& team, const Scaled& s, int fraction, const Out& out) {
   if (team.rank() == 0) out.worth(mul31(s.mantissa, kC127), 6 + s.nb + fraction);
 }
 
@@ -171,23 +194,34 @@ struct Norm {
   int64_t eps;
 };
 
+// Here and below a thread has four neighbours at a time, in most networks once, and keeps those.
 template <class Team, class Out>
 __device__ inline void normalise_row(const Team& team, const Norm& norm, const int* x, int dim, int kp, const Out& out) {
+  const int own = team.rank(), step = team.size();
   int m = 1;
-  for (int i = team.rank(); i < dim; i += team.size()) m = max(m, abs(x[i]));
+  for (int i = own; 4 * i < dim; i += step) m = max(m, largest(four_of(x, 4 * i, dim)));
   m = team.max(m);
-  const int s = max(0, bits(static_cast<uint32_t>(m)) - 24);
+  const int s = max(0, bits(static_cast<uint32_t>(m)) - 24), nx = 31 - bits(static_cast<uint32_t>(m));
   int64_t total = 0;
-  for (int i = team.rank(); i < dim; i += team.size()) total += int64_t{x[i] >> s} * (x[i] >> s);
+  for (int i = own; 4 * i < dim; i += step) {
+    const int4 v = four_of(x, 4 * i, dim);
+    const auto square = [&](int a) { return product(a >> s, a >> s); };
+    total += square(v.x) + square(v.y) + square(v.z) + square(v.w);
+  }
+  const auto scaled = [&](int i) {
+    const int4 from = four_of(norm.source, 4 * i, norm.k), gain = four_of(norm.gain, 4 * i, norm.k);
+    const auto z = [&](int at, int by) { return mul31(static_cast<int>(static_cast<uint32_t>(x[at]) << nx), by); };
+    return int4{z(from.x, gain.x), z(from.y, gain.y), z(from.z, gain.z), z(from.w, gain.w)};
+  };
+  const int4 kept = scaled(own);
+  int peak = largest(kept);
+  for (int i = own + step; 4 * i < norm.k; i += step) peak = max(peak, largest(scaled(i)));
   total = team.sum(total);
-  const uint64_t v = static_cast<uint64_t>(max(int64_t{1}, quotient(total, dim) + (norm.eps >> (2 * s))));
-  const int j = (62 - bits(v)) >> 1, nx = 31 - bits(static_cast<uint32_t>(m));
-  const auto z = [&](int i) { return mul31(static_cast<int>(static_cast<uint32_t>(x[norm.source[i]]) << nx), norm.gain[i]); };
-  int peak = 0;
-  for (int i = team.rank(); i < norm.k; i += team.size()) peak = max(peak, abs(z(i)));
   const Scaled q(team.max(peak));
-  for (int i = team.rank(); i < kp / 4; i += team.size()) out.word(i, packed(q, 4 * i, norm.k, z));
-  if (team.rank() != 0) return;
+  for (int i = own; 4 * i < kp; i += step) out.word(i, packed(q, i == own ? kept : scaled(i)));
+  if (own != 0) return;
+  const uint64_t v = static_cast<uint64_t>(max(int64_t{1}, quotient(total, dim) + (norm.eps >> (2 * s))));
+  const int j = (62 - bits(v)) >> 1;
   const int d = static_cast<int>(quotient(int64_t{q.mantissa} << 30, static_cast<int64_t>(square_root(v << (2 * j)))));
   out.worth(mul31(d, kC127), 5 + q.nb + nx + norm.exponent + s - j);
 }
@@ -200,15 +234,21 @@ __global__ void normalise(Norm norm, const Row* rows, const int* stream, int dim
 // The row of what attention gave, as a matrix reads it.
 template <class Team, class Out>
 __device__ inline void activate_attended(const Team& team, const int* z, int n, int kp, const Out& out) {
-  int peak = 0;
-  for (int i = team.rank(); i < n; i += team.size()) peak = max(peak, abs(z[i]));
-  activate(team, n, kp, team.max(peak), 16, [&](int i) { return z[i]; }, out);
+  const int own = team.rank(), step = team.size();
+  const int4 kept = four_of(z, 4 * own, n);
+  int peak = largest(kept);
+  for (int i = own + step; 4 * i < n; i += step) peak = max(peak, largest(four_of(z, 4 * i, n)));
+  const Scaled s(team.max(peak));
+  for (int i = own; 4 * i < kp; i += step) out.word(i, packed(s, i == own ? kept : four_of(z, 4 * i, n)));
+  worth(team, s, 16, out);
 }
 __global__ void activate_row(const Row* rows, const int* values, int n, Acts out) {
   __shared__ int64_t shared[kThreads / 32];
   const int row = blockIdx.x;
   if (rows[row].lane >= 0) activate_attended(Block{shared}, values + static_cast<size_t>(row) * n, n, out.kp, Into{out, row});
 }
+// Threads for a row of n values.
+inline unsigned threads_for(int n) { return static_cast<unsigned>(std::clamp((n / 4 + 31) / 32 * 32, 64, kThreads)); }
 
 // g times the logistic function of g; `sigmoid` as sigmoid_table().
 __device__ inline int silu(int g, const int* sigmoid) {
@@ -222,31 +262,58 @@ __device__ inline int gated(int z, int nz, int u, int nu) {
   return mul31(static_cast<int>(static_cast<uint32_t>(z) << nz), static_cast<int>(static_cast<uint32_t>(u) << nu));
 }
 
-// gates: [rows][2][hidden], which become what it likes if hidden > kNear; `sigmoid` as sigmoid_table(). Dynamic shared
-// memory: `hidden` integers up to kNear.
-constexpr int kNear = 8192;
-__global__ void swiglu(const Row* rows, int* gates, int hidden, const int* sigmoid, Acts out) {
-  extern __shared__ int near[];
+// gates: [rows][2][hidden], which become what it likes; `sigmoid` as sigmoid_table(). A thread keeps kKept fours of a row,
+// what is beyond lies in the gates' memory.
+constexpr int kKept = 4;
+__global__ void __launch_bounds__(kThreads) swiglu(const Row* rows, int* gates, int hidden, const int* sigmoid, Acts out) {
   __shared__ int64_t shared[kThreads / 32];
   const Block team{shared};
-  const int row = blockIdx.x;
+  const int row = blockIdx.x, own = team.rank(), step = team.size();
   if (rows[row].lane < 0) return;
   int* const gate = gates + static_cast<size_t>(row) * 2 * hidden;
-  const int* const u = gate + hidden;
-  int* const z = hidden <= kNear ? near : gate;
+  const auto liked = [&](int i) {
+    const int4 g = four_of(gate, 4 * i, hidden);
+    return int4{silu(g.x, sigmoid), silu(g.y, sigmoid), silu(g.z, sigmoid), silu(g.w, sigmoid)};
+  };
+  const auto up = [&](int i) { return four_of(gate + hidden, 4 * i, hidden); };
+  const auto put = [&](int i, const int4& v) {
+    const int at = 4 * i;
+    gate[at] = v.x;
+    if (at + 1 < hidden) gate[at + 1] = v.y;
+    if (at + 2 < hidden) gate[at + 2] = v.z;
+    if (at + 3 < hidden) gate[at + 3] = v.w;
+  };
+  const auto beyond = [&](auto&& work) {
+    for (int i = own + kKept * step; 4 * i < hidden; i += step) work(i);
+  };
+  int4 z[kKept], u[kKept];
   int2 most{};
-  for (int i = threadIdx.x; i < hidden; i += blockDim.x) {
-    z[i] = silu(gate[i], sigmoid);
-    most = {max(most.x, abs(z[i])), max(most.y, abs(u[i]))};
-  }
+  const auto look = [&](const int4& z, const int4& u) { most = {max(most.x, largest(z)), max(most.y, largest(u))}; };
+#pragma unroll
+  for (int k = 0; k < kKept; ++k) z[k] = liked(own + k * step), u[k] = up(own + k * step), look(z[k], u[k]);
+  beyond([&](int i) {
+    const int4 z = liked(i);
+    look(z, up(i));
+    put(i, z);
+  });
   most = team.max(most);
   const int nz = room(most.x), nu = room(most.y);
   int peak = 0;
-  for (int i = threadIdx.x; i < hidden; i += blockDim.x) {
-    z[i] = gated(z[i], nz, u[i], nu);
-    peak = max(peak, abs(z[i]));
-  }
-  activate(team, hidden, out.kp, team.max(peak), nz + nu + 1, [&](int i) { return z[i]; }, Into{out, row});
+  const auto raised = [&](const int4& z, const int4& u) {
+    const int4 y{gated(z.x, nz, u.x, nu), gated(z.y, nz, u.y, nu), gated(z.z, nz, u.z, nu), gated(z.w, nz, u.w, nu)};
+    peak = max(peak, largest(y));
+    return y;
+  };
+#pragma unroll
+  for (int k = 0; k < kKept; ++k) z[k] = raised(z[k], u[k]);
+  beyond([&](int i) { put(i, raised(four_of(gate, 4 * i, hidden), up(i))); });
+  const Scaled s(team.max(peak));
+  const Into to{out, row};
+#pragma unroll
+  for (int k = 0; k < kKept; ++k)
+    if (4 * (own + k * step) < out.kp) to.word(own + k * step, packed(s, z[k]));
+  for (int i = own + kKept * step; 4 * i < out.kp; i += step) to.word(i, packed(s, four_of(gate, 4 * i, hidden)));
+  worth(team, s, nz + nu + 1, to);
 }
 
 }  // namespace lmc::cuda

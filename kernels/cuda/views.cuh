@@ -44,7 +44,7 @@ __device__ inline uint64_t sum_before(uint64_t v, uint64_t* shared, uint64_t& to
 }
 
 // One row by a block, kVector tokens of a thread at a time: the largest of its logits, and `prefix`, the mass before
-// each block of tokens, that of all behind. Returns the largest; `copy`, if there is one, receives the logits.
+// each block of tokens, that of all behind. Returns the largest; `copy`, if there is one, receives what is seen.
 template <int kVector>
 __device__ inline int sketch_row(const int* z, const int* bias, int vocab, uint64_t* prefix, uint64_t& total, int* copy) {
   __shared__ int most[kSketch / 32];
@@ -53,33 +53,50 @@ __device__ inline int sketch_row(const int* z, const int* bias, int vocab, uint6
   const auto read = [&](int v, int (&to)[kVector]) {
     if constexpr (kVector == 4) {
       const int4 x = *reinterpret_cast<const int4*>(z + v), b = bias ? *reinterpret_cast<const int4*>(bias + v) : int4{};
-      if (copy) *reinterpret_cast<int4*>(copy + v) = x;
       to[0] = x.x + (b.x >> kBiasShift), to[1] = x.y + (b.y >> kBiasShift), to[2] = x.z + (b.z >> kBiasShift), to[3] = x.w + (b.w >> kBiasShift);
     } else {
-      if (copy) copy[v] = z[v];
       to[0] = seen(z, bias, v);
     }
   };
-  int best = INT32_MIN;
-#pragma unroll 4
-  for (int v = kVector * threadIdx.x; v < vocab; v += kVector * kSketch) {
-    int x[kVector];
-    read(v, x);
+  // Most vocabularies are held in registers, whose reads are all under way at a time; what is beyond is read twice.
+  constexpr int kHeld = 12;
+  const auto at = [](int i) { return kVector * (static_cast<int>(threadIdx.x) + i * kSketch); };
+  int held[kHeld][kVector], best = INT32_MIN;
+  const auto look = [&](int v, const int (&x)[kVector]) {
     for (int i = 0; i < kVector; ++i) best = max(best, x[i]);
+    if (!copy) return;
+    if constexpr (kVector == 4) {
+      *reinterpret_cast<int4*>(copy + v) = {x[0], x[1], x[2], x[3]};
+    } else {
+      copy[v] = x[0];
+    }
+  };
+#pragma unroll
+  for (int i = 0; i < kHeld; ++i)
+    if (at(i) < vocab) read(at(i), held[i]);
+#pragma unroll
+  for (int i = 0; i < kHeld; ++i)
+    if (at(i) < vocab) look(at(i), held[i]);
+  for (int i = kHeld; at(i) < vocab; ++i) {
+    int x[kVector];
+    read(at(i), x);
+    look(at(i), x);
   }
   best = block_max(best, most);
-  copy = nullptr;
-#pragma unroll 4
-  for (int first = 0; first < vocab; first += kVector * kSketch) {  // whole warps stay together
-    const int v = first + kVector * static_cast<int>(threadIdx.x);
+  const auto weigh = [&](int i, const int (&x)[kVector]) {  // whole warps together
+    const int v = at(i);
     uint32_t w = 0;
-    if (v < vocab) {
-      int x[kVector];
-      read(v, x);
-      for (int i = 0; i < kVector; ++i) w += weight(best, x[i]);
-    }
-    for (int i = kBlock / kVector / 2; i > 0; i /= 2) w += __shfl_xor_sync(~0u, w, i);
+    for (int k = 0; k < kVector; ++k) w += v < vocab ? weight(best, x[k]) : 0;
+    for (int k = kBlock / kVector / 2; k > 0; k /= 2) w += __shfl_xor_sync(~0u, w, k);
     if (v < vocab && v % kBlock == 0) prefix[v / kBlock] = w;
+  };
+#pragma unroll
+  for (int i = 0; i < kHeld; ++i)
+    if (kVector * i * kSketch < vocab) weigh(i, held[i]);
+  for (int i = kHeld; kVector * i * kSketch < vocab; ++i) {
+    int x[kVector] = {};
+    if (at(i) < vocab) read(at(i), x);
+    weigh(i, x);
   }
   __syncthreads();
   const int each = (blocks + kSketch - 1) / kSketch;
@@ -109,10 +126,16 @@ __global__ void __launch_bounds__(kSketch) sketch(const int* logits, int vocab, 
   if (view.bias) view.reciprocal[row] = reciprocal_of(total);
 }
 
-__device__ inline uint64_t below(const int* z, int best, const View& view, const uint64_t* prefix, uint32_t token) {
-  uint64_t sum = prefix[token / kBlock];
-  for (uint32_t v = token / kBlock * kBlock; v < token; ++v) sum += weight(best, seen(z, view.bias, static_cast<int>(v)));
-  return sum;
+// The mass of the tokens before one. All logits of its block are read together.
+__device__ inline uint64_t below(const int* z, int vocab, int best, const View& view, const uint64_t* prefix, uint32_t token) {
+  const int first = static_cast<int>(token / kBlock * kBlock), count = static_cast<int>(token) - first;
+  uint32_t sum = 0;
+#pragma unroll
+  for (int i = 0; i < kBlock - 1; ++i) {
+    const uint32_t w = weight(best, seen(z, view.bias, min(first + i, vocab - 1)));
+    if (i < count) sum += w;
+  }
+  return prefix[token / kBlock] + sum;
 }
 
 // A block for each walk: the masses of its ranges.
@@ -124,8 +147,8 @@ __global__ void masses(const int* logits, int vocab, const int* order, const uin
   const int tops[2] = {plain.best[row], biased.best[row]};
   for (uint32_t i = first[blockIdx.x] + threadIdx.x; i < first[blockIdx.x + 1]; i += blockDim.x) {
     const Range r = ranges[i];
-    out[i] = {below(z, tops[0], plain, plain.prefix + at, r.high) - below(z, tops[0], plain, plain.prefix + at, r.low),
-              below(z, tops[1], biased, biased.prefix + at, r.high) - below(z, tops[1], biased, biased.prefix + at, r.low)};
+    const auto mass = [&](const View& view, int best, uint32_t token) { return below(z, vocab, best, view, view.prefix + at, token); };
+    out[i] = {mass(plain, tops[0], r.high) - mass(plain, tops[0], r.low), mass(biased, tops[1], r.high) - mass(biased, tops[1], r.low)};
   }
 }
 
@@ -135,35 +158,60 @@ struct Learned {
   uint32_t *squares, *rates;
 };
 
-// What coded tokens teach one token of the vocabulary, one after another. All of them were coded with the bias as it
-// is at the beginning. Bias::learn(). row_of: the row of logits, best and reciprocal of the i-th.
+constexpr int kLearn = 128;  // threads of a block, a token of the vocabulary each
+
+// What coded tokens teach the vocabulary, one after another. All of them were coded with the bias as it is at the
+// beginning. Bias::learn(). row_of: the row of logits, best and reciprocal of the i-th.
 template <class RowOf>
-__device__ inline void learn_token(int v, int vocab, const int* logits, int rows, RowOf row_of, const int* coded, const int* best,
-                                   const uint32_t* reciprocal, const Learned& to) {
-  int value = to.values[v];
+__device__ inline void learn_by(int vocab, const int* logits, int rows, RowOf row_of, const int* coded, const int* best,
+                                const uint32_t* reciprocal, const Learned& to) {
+  struct Example {
+    int row, best, coded;
+    uint32_t reciprocal;
+  };
+  __shared__ Example examples[kLearn];
+  const int v = static_cast<int>(blockIdx.x * kLearn + threadIdx.x), own = min(v, vocab - 1);
+  int value = to.values[own];
   const int bias = value >> kBiasShift;
-  uint32_t square = to.squares[v], rate = to.rates[v];
-  for (int i = 0; i < rows; ++i) {
-    const int row = row_of(i);
-    const uint64_t p24 = (uint64_t{weight(best[row], logits[static_cast<size_t>(row) * vocab + v] + bias)} * reciprocal[row]) >> 32;
-    value = max(value - static_cast<int>((p24 * rate) >> 15), -Bias::kLimit);
-    const bool own = coded[i] == v;
-    if (own) value = min(value + static_cast<int>(rate << 9), Bias::kLimit);
-    if (!own && p24 < 1 << 16) continue;
-    const uint64_t p = own ? (p24 >> 24 ? 0 : (1u << 24) - p24) : p24;
-    const uint64_t grown = square + ((p * p) >> 32);
-    square = static_cast<uint32_t>(min(grown, uint64_t{UINT32_MAX}));
-    rate = static_cast<uint32_t>((Bias::kRate << 16) / (Bias::kEpsilon + static_cast<uint32_t>(square_root(uint64_t{square} << 16))));
+  uint32_t square = to.squares[own], rate = to.rates[own];
+  constexpr int kAhead = 16;  // rows that are read together: one by one the thread would wait for each
+  for (int first = 0; first < rows; first += kLearn) {
+    const int count = min(rows - first, kLearn);
+    __syncthreads();
+    if (static_cast<int>(threadIdx.x) < count) {
+      const int row = row_of(first + static_cast<int>(threadIdx.x));
+      examples[threadIdx.x] = {row, best[row], coded[first + static_cast<int>(threadIdx.x)], reciprocal[row]};
+    }
+    __syncthreads();
+    for (int i = 0; i < count; i += kAhead) {
+      int logit[kAhead];
+#pragma unroll
+      for (int k = 0; k < kAhead; ++k)
+        logit[k] = logits[product(static_cast<unsigned>(examples[min(i + k, count - 1)].row), static_cast<unsigned>(vocab)) + own];
+#pragma unroll
+      for (int k = 0; k < kAhead; ++k) {
+        if (i + k >= count) break;
+        const Example& e = examples[i + k];
+        const auto p24 = static_cast<uint32_t>((uint64_t{weight(e.best, logit[k] + bias)} * e.reciprocal) >> 32);
+        value = max(value - static_cast<int>((uint64_t{p24} * rate) >> 15), -Bias::kLimit);
+        if (e.coded == v) value = min(value + static_cast<int>(rate << 9), Bias::kLimit);
+        if (e.coded != v && p24 < 1 << 16) continue;
+        const uint64_t p = e.coded == v ? (p24 >> 24 ? 0 : (1u << 24) - p24) : p24;
+        const uint64_t grown = square + ((p * p) >> 32);
+        square = static_cast<uint32_t>(min(grown, uint64_t{UINT32_MAX}));
+        rate = static_cast<uint32_t>((Bias::kRate << 16) / (Bias::kEpsilon + static_cast<uint32_t>(square_root(uint64_t{square} << 16))));
+      }
+    }
   }
+  if (v >= vocab) return;
   to.values[v] = value;
   to.squares[v] = square;
   to.rates[v] = rate;
 }
+inline unsigned learn_blocks(int vocab) { return static_cast<unsigned>((vocab + kLearn - 1) / kLearn); }
 
-// A thread for each token of the vocabulary.
-__global__ void learn(const int* logits, int vocab, int rows, const int* order, const int* coded, View view, Learned to) {
-  const int v = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
-  if (v < vocab) learn_token(v, vocab, logits, rows, [&](int i) { return order[i]; }, coded, view.best, view.reciprocal, to);
+__global__ void __launch_bounds__(kLearn) learn(const int* logits, int vocab, int rows, const int* order, const int* coded, View view, Learned to) {
+  learn_by(vocab, logits, rows, [&](int i) { return order[i]; }, coded, view.best, view.reciprocal, to);
 }
 
 // What a decoding frame keeps on the GPU from one step to the next: its last rows, from which its bias will learn.
@@ -198,11 +246,10 @@ __global__ void __launch_bounds__(kSketch) report(const int* logits, int vocab, 
 struct Lesson {
   int cache, first, rows;
 };
-__global__ void learn_all(int vocab, const Lesson* lessons, const int* coded, const Sight* sights) {
+__global__ void __launch_bounds__(kLearn) learn_all(int vocab, const Lesson* lessons, const int* coded, const Sight* sights) {
   const Lesson lesson = lessons[blockIdx.y];
   const Sight& sight = sights[lesson.cache];
-  const int v = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
-  if (v < vocab) learn_token(v, vocab, sight.logits, lesson.rows, [](int i) { return i; }, coded + lesson.first, sight.best, sight.reciprocal, sight.bias);
+  learn_by(vocab, sight.logits, lesson.rows, [](int i) { return i; }, coded + lesson.first, sight.best, sight.reciprocal, sight.bias);
 }
 
 }  // namespace lmc::cuda

@@ -8,11 +8,11 @@
 
 namespace lmc::cuda {
 
-constexpr int kMostRows = 1024;            // of one pass
+constexpr int kMostRows = 2048;            // of one pass
+constexpr size_t kLogitsShare = 128;       // of a GPU's memory, that logits of one pass may take: some frames have a pass each
 constexpr int kChunk = 256;                // of one lane in one pass
 constexpr int kTree = 64;                  // rows of a tree
 constexpr int kCaches = 1024;              // that may be open
-constexpr size_t kLogits = 1u << 26;       // of one pass
 constexpr size_t kRunRoom = 100 << 10;     // shared memory of a block that attends a run: two of them fit a processor
 constexpr int kLeastClustered = 64;        // rows from which on clusters work between attentions
 constexpr int kRunsOf = 16;                // graphs are made for so many runs, and twice as many, …
@@ -24,9 +24,12 @@ class Workspace {
  public:
   // table: [layers][kCaches], the keys of each cache.
   Workspace(const Model& model, const Keys* table) : model_(model), table_(table) {
-    must(cudaFuncSetAttribute(attend_by(), cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(room_of_row(4096 + kTree, kTogether, model.config.head_dim))));
+    for (const int slots : {kFewSlots, kManySlots}) allow_shared(attend_by(slots), most_shared(attend_by(slots)));
     most_clusters_ = clusters();
-    for (const int queries : {8, 16}) must(cudaFuncSetAttribute(runs_by(queries), cudaFuncAttributeMaxDynamicSharedMemorySize, kRunRoom));
+    for (const int queries : {8, 16}) {
+      run_room_ = std::min(run_room_, most_shared(runs_by(queries)));
+      allow_shared(runs_by(queries), run_room_);
+    }
     must(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
   }
   Workspace(const Workspace&) = delete;
@@ -42,6 +45,15 @@ class Workspace {
   const int* logits() const { return s_.logits.data(); }
   const Row* given() const { return given_.data(); }
   const int* taps() const { return s_.taps.data(); }  // [taps][bucket of the rows][dim]
+
+  // Rows that a block may attend together; 1: there is no room for two.
+  int longest_run(int seen) const {
+    const Config& c = model_.config;
+    const int group = model_.heads().group();
+    int run = kMostQueries / group;
+    while (run > 1 && room_of_run(seen + run - 1, run * group, c.head_dim) > run_room_) --run;
+    return std::max(run, 1);
+  }
 
   // Memory for the rows of the next pass, when the one before is done.
   Row* rows(int count) {
@@ -78,16 +90,27 @@ class Workspace {
   }
 
  private:
-  // Clusters that work between attentions at a time; 0: the GPU or the network is not made for them.
-  int clusters() const {
-    int device = 0, major = 0, most = 0, count = 0;
+  // Dynamic shared memory that a block of a kernel may have.
+  template <class Kernel>
+  static size_t most_shared(Kernel kernel) {
+    int device = 0, most = 0;
     must(cudaGetDevice(&device));
-    must(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
     must(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
     cudaFuncAttributes has;
-    must(cudaFuncGetAttributes(&has, between_by()));
-    if (major < 9 || model_.config.dim % 2 != 0 || tile().bytes() + has.sharedSizeBytes > static_cast<size_t>(most)) return 0;
-    must(cudaFuncSetAttribute(between_by(), cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(tile().bytes())));
+    must(cudaFuncGetAttributes(&has, kernel));
+    return static_cast<size_t>(most) - has.sharedSizeBytes;
+  }
+  template <class Kernel>
+  static void allow_shared(Kernel kernel, size_t bytes) {
+    must(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
+  }
+  // Clusters that work between attentions at a time; 0: the GPU or the network is not made for them.
+  int clusters() const {
+    int device = 0, major = 0, count = 0;
+    must(cudaGetDevice(&device));
+    must(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+    if (major < 9 || model_.config.dim % 2 != 0 || tile().bytes() > most_shared(between_by())) return 0;
+    allow_shared(between_by(), tile().bytes());
     const Launch launch(tile().bytes(), kTile, nullptr);
     must(cudaOccupancyMaxActiveClusters(&count, between_by(), &launch.how));
     return count;
@@ -148,14 +171,6 @@ class Workspace {
     graphs_.clear();
   }
 
-  // Rows that a block may attend together; 1: there is no room for two.
-  int longest_run(int seen) const {
-    const Config& c = model_.config;
-    const int group = model_.heads().group();
-    int run = kMostQueries / group;
-    while (run > 1 && room_of_run(seen + run - 1, run * group, c.head_dim) > kRunRoom) --run;
-    return std::max(run, 1);
-  }
   // Writes down which of the rows follow one another; returns the blocks that they take, 0 if none does.
   int find_runs(int count, int rows, int longest) {
     int runs = 0;
@@ -217,16 +232,15 @@ class Workspace {
     const Row* const given = given_.data();
     int* const x = s_.x.data();
     const auto norm = [&](const NormWeights& by, const Weights& reader) {
-      normalise<<<n, rows < 256 ? kThreads : kThreads / 2, 0, stream_>>>(by.norm(c.eps), given, x, c.dim, acts(reader.kp));
+      normalise<<<n, threads_for(c.dim), 0, stream_>>>(by.norm(c.eps), given, x, c.dim, acts(reader.kp));
     };
     if (l > 0) {
       const Layer& layer = model_.layers[l - 1];
-      activate_row<<<n, kThreads, 0, stream_>>>(given, s_.attended.data(), c.heads * c.head_dim, acts(layer.out.kp));
+      activate_row<<<n, threads_for(c.heads * c.head_dim), 0, stream_>>>(given, s_.attended.data(), c.heads * c.head_dim, acts(layer.out.kp));
       multiply<true>(layer.out.matrix(), acts(layer.out.kp), given, rows, x, stream_);
       norm(layer.ffn_norm, layer.gate_up);
       multiply<false>(layer.gate_up.matrix(), acts(layer.gate_up.kp), given, rows, s_.gates.data(), stream_);
-      swiglu<<<n, kThreads, c.hidden <= kNear ? static_cast<size_t>(c.hidden) * sizeof(int) : 0, stream_>>>(
-          given, s_.gates.data(), c.hidden, model_.sigmoid.data(), acts(layer.down.kp));
+      swiglu<<<n, threads_for(c.hidden / kKept), 0, stream_>>>(given, s_.gates.data(), c.hidden, model_.sigmoid.data(), acts(layer.down.kp));
       multiply<true>(layer.down.matrix(), acts(layer.down.kp), given, rows, x, stream_);
     }
     if (l == model_.layers.size()) return norm(*model_.last_norm, model_.head);
@@ -274,8 +288,12 @@ class Workspace {
   void attend_all(int runs, int run, int seen, unsigned rows, const Heads& heads, const Keys* keys, const Row* given, const Queries& queries) {
     const auto kv = static_cast<unsigned>(heads.kv_heads);
     if (runs == 0) {
-      const size_t shared = room_of_row(seen, std::min(heads.group(), kTogether), heads.head_dim);
-      attend_by()<<<dim3(rows, kv), kAttend, shared, stream_>>>(heads, keys, given, queries, s_.attended.data());
+      int slots = kManySlots, together = std::min(heads.group(), kTogether);
+      const auto room = [&] { return room_of_row(seen, together, heads.head_dim, slots); };
+      const size_t most = most_shared(attend_by(kFewSlots));
+      if (room() > most) slots = kFewSlots;
+      if (room() > most) together = 1;
+      attend_by(slots)<<<dim3(rows, kv), kAttend, room(), stream_>>>(heads, keys, given, queries, together, s_.attended.data());
       return;
     }
     const int most = run * heads.group();
@@ -283,7 +301,6 @@ class Workspace {
     runs_by(most)<<<dim3(static_cast<unsigned>(runs), kv), kAttend, shared, stream_>>>(heads, keys, given, queries, s_.attended.data());
   }
 
-  using Attend = void (*)(Heads, const Keys*, const Row*, Queries, int*);
   // The kernels for heads of so many channels.
   int pieces() const { return (model_.config.head_dim + 63) / 64; }
   decltype(&turn<1>) turn_by() const {
@@ -294,12 +311,14 @@ class Workspace {
     static constexpr decltype(&between<1>) all[4] = {between<1>, between<2>, between<3>, between<4>};
     return all[pieces() - 1];
   }
-  Attend attend_by() const {
-    static constexpr Attend all[4] = {attend<1>, attend<2>, attend<3>, attend<4>};
-    return all[pieces() - 1];
+  decltype(&attend<1, kManySlots>) attend_by(int slots) const {
+    static constexpr decltype(&attend<1, kManySlots>) all[2][4] = {
+        {attend<1, kFewSlots>, attend<2, kFewSlots>, attend<3, kFewSlots>, attend<4, kFewSlots>},
+        {attend<1, kManySlots>, attend<2, kManySlots>, attend<3, kManySlots>, attend<4, kManySlots>}};
+    return all[slots == kManySlots][pieces() - 1];
   }
-  Attend runs_by(int queries) const {
-    static constexpr Attend all[2][4] = {{attend_runs<1, 1>, attend_runs<1, 2>, attend_runs<1, 3>, attend_runs<1, 4>},
+  decltype(&attend_runs<1, 1>) runs_by(int queries) const {
+    static constexpr decltype(&attend_runs<1, 1>) all[2][4] = {{attend_runs<1, 1>, attend_runs<1, 2>, attend_runs<1, 3>, attend_runs<1, 4>},
                                          {attend_runs<2, 1>, attend_runs<2, 2>, attend_runs<2, 3>, attend_runs<2, 4>}};
     return all[queries > 8][pieces() - 1];
   }
@@ -308,6 +327,7 @@ class Workspace {
   const Keys* table_;
   int room_ = 0;
   int most_clusters_ = 0;
+  size_t run_room_ = kRunRoom;
   Scratch s_;
   Row* rows_ = nullptr;  // read by the GPU from this memory
   Memory<Row> given_;

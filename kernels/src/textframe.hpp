@@ -195,9 +195,10 @@ class NetworkFrame {
   }
 
   // The rows that the encoder's next pass feeds: of each active lane its input and the known tokens behind
-  // it, as many as these bounds allow. Returns the steps that they serve.
-  uint64_t take_rows(uint64_t steps, uint32_t most, uint32_t most_run) {
+  // it, as many as these bounds allow, whole runs of a lane if there is room for one. Returns the steps that they serve.
+  uint64_t take_rows(uint64_t steps, uint32_t most, uint32_t most_run, uint32_t whole_run = 1) {
     uint64_t deep = std::clamp<uint64_t>(most / active_.size(), 1, most_run);
+    if (deep > whole_run) deep -= deep % whole_run;
     if (alone(steps)) deep = std::min<uint64_t>(deep, layout_.anchor - steps);
     rows_.clear();
     inputs_.clear();
@@ -226,7 +227,8 @@ class NetworkFrame {
     size_t done = 0;
     uint64_t steps = 0;
     while (find_active(steps)) {
-      const uint64_t deep = take_rows(steps, static_cast<uint32_t>(views.most_rows()), static_cast<uint32_t>(views.most_run()));
+      const uint64_t deep = take_rows(steps, static_cast<uint32_t>(views.most_rows()), static_cast<uint32_t>(views.most_run()),
+                                      static_cast<uint32_t>(views.whole_run()));
       walks_.clear();
       ahead_.clear();
       for (Lane* lane : active_) lane->ahead = lane->position;

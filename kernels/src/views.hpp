@@ -38,6 +38,7 @@ class Views {
   virtual ~Views() = default;
   virtual int most_rows() const = 0;  // of one call
   virtual int most_run() const = 0;   // of one lane in one call
+  virtual int whole_run() const = 0;  // rows of one lane that cost as much as some less
 
   // Feeds rows as Engine::forward() does, and answers the walks: `out` receives the masses of all their ranges.
   virtual void answer(int rows, const int32_t* lane, const int32_t* token, const Walks& walks, Masses* out) = 0;

@@ -54,6 +54,7 @@ class NearViews : public Views {
   explicit NearViews(FakeCache& cache) : cache_(cache), n_(cache.vocabulary), bias_(n_) {}
   int most_rows() const override { return 97; }
   int most_run() const override { return 19; }
+  int whole_run() const override { return 5; }
   void feed(int rows, const int32_t* lane, const int32_t* token) {
     logits_.resize(static_cast<size_t>(rows) * n_);
     for (int i = 0; i < rows; ++i) cache_.feed(lane[i], token[i], logits_.data() + static_cast<size_t>(i) * n_);
