@@ -16,8 +16,8 @@ from dataclasses import asdict
 from functools import cached_property
 from itertools import count
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Any
+from threading import Lock, RLock
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lmc.models.prism import Draft as DraftFile
 
 Array = npt.NDArray[Any]
+T = TypeVar("T")
 Tensors = Mapping[str, Array]
 
 DRAFTS = Path(__file__).parent / "data"
@@ -157,6 +158,23 @@ def check(a: Architecture, tensors: Tensors) -> None:
                 raise Corrupt(f"{name} points outside the residual stream")
 
 
+class once(cached_property[T]):
+    """functools.cached_property that is made once even if threads ask at a time: since Python 3.12
+    that one has no lock."""
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        super().__init__(make)
+        self._lock = RLock()
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type | None = None) -> T: ...
+    def __get__(self, instance: object | None, owner: type | None = None) -> Self | T:
+        with self._lock:
+            return super().__get__(instance, owner)
+
+
 class Model:
     """A model that is open: its card, its mapped tensors and what is made of them on demand.
 
@@ -169,33 +187,34 @@ class Model:
         self.card = card
         self.tensors = tensors
         self.verify = whole
-        self._lock, self._making = Lock(), Lock()
+        self._lock = Lock()
+        self._making: dict[int | None, Lock] = {}  # GPUs start side by side
         self._turns = count()
         # Shared, like the networks, with what `guessing` gives.
         self._drafts: list[Draft | None] = []
         self.speculation: Speculation | None = None
         self._networks: dict[tuple[int, int | None], Engine] = {}
 
-    @cached_property
+    @once
     def table(self) -> TokenTable:
         """The byte strings of the tokens."""
         return TokenTable(self.tensors["tokens.bytes"], self.tensors["tokens.offsets"])
 
-    @cached_property
+    @once
     def tokenizer(self) -> Tokenizer:
         """Splits text, for encoding."""
         return Tokenizer(
             self.table, self.tensors["tokenizer.json"].tobytes(), self.tensors["tokenizer.ids"]
         )
 
-    @cached_property
+    @once
     def vocabulary(self) -> Vocabulary:
         """The token table as the native loops walk it."""
         from lmc.kernels._native import Vocabulary
 
         return Vocabulary(self.tensors["tokens.bytes"], self.tensors["tokens.offsets"])
 
-    @cached_property
+    @once
     def start(self) -> Array | bytes:
         """What the mixer of a network frame begins from; empty if it begins knowing nothing."""
         from lmc.kernels._native import start_size
@@ -256,9 +275,9 @@ class Model:
         Raises Corrupt when the file is damaged, or when the values break a bound that the
         arithmetic needs; Usage when the GPU cannot take it.
         """
-        with self._making:
-            gpus = gpu.chosen()
-            place = gpus[next(self._turns) % len(gpus)] if gpus else None
+        gpus = gpu.chosen()
+        place = gpus[next(self._turns) % len(gpus)] if gpus else None
+        with self._making.setdefault(place, Lock()):
             if (threads, place) not in self._networks:
                 try:
                     self._networks[threads, place] = self._make(threads, place)

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from threading import Lock
 from typing import Any, cast
 
 from lmc.errors import Corrupt, LmcError, ModelMissing, Usage
@@ -141,12 +142,14 @@ def _opened(path: Path) -> Model:
     """Like `read`, but a file that has not changed since is not read again."""
     status = path.stat()
     key = (path, status.st_ino, status.st_size, status.st_mtime_ns)
-    if _last.get("key") != key:
-        _last.update(key=key, model=read(path))
-    return cast(Model, _last["model"])
+    with _opening:  # frames ask side by side
+        if _last.get("key") != key:
+            _last.update(key=key, model=read(path))
+        return cast(Model, _last["model"])
 
 
 _last: dict[str, Any] = {}
+_opening = Lock()
 
 
 def find(wire_id: bytes) -> Model:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import pytest
 from lmc.errors import Corrupt, LmcError, ModelMissing, Unsupported
 from lmc.models.card import Card
 from lmc.models.checkpoint import HfCheckpoint
-from lmc.models.modelfile import check, identity, read, read_card, write
+from lmc.models.modelfile import check, identity, once, read, read_card, write
 from lmc.models.quantize import Recipe, quantize
 
 
@@ -132,3 +134,18 @@ def test_identity_covers_what_decides(made: tuple[Card, dict[str, np.ndarray]]) 
     bent = {**tensors, "rotary.frequency": tensors["rotary.frequency"] + np.uint64(1)}
     assert identity(a, bent) != card.identity
     assert card.wire_id == bytes.fromhex(card.identity[:16])
+
+
+def test_parts_are_made_once_by_many_threads() -> None:
+    made = []
+
+    class Slow:
+        @once
+        def part(self) -> int:
+            time.sleep(0.02)
+            made.append(1)
+            return len(made)
+
+    slow = Slow()
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda _: slow.part, range(8))) == [1] * 8
