@@ -1,8 +1,8 @@
 """Tune a public model: python -m lmc.models.train.adapt RECIPE.json GGUF OUT TOKENS…
 
 TOKENS are folders that `split apply` wrote with the checkpoint's own tokenizer. Matrices change by
-products of low rank (LoRA, Hu et al. 2021), gains freely, embedding and head not at all. OUT gets
-log.jsonl and final.delta (lmc.models.delta).
+products of low rank (LoRA, Hu et al. 2021), gains freely, embedding, head and biases not at all.
+OUT gets log.jsonl and final.delta (lmc.models.delta).
 """
 
 from __future__ import annotations
@@ -49,8 +49,9 @@ class Recipe:
 
     @classmethod
     def read(cls, path: Path) -> Recipe:
+        """A recipe without a mixture of its own has that of all."""
         mixture = json.loads((path.parent.parent / "mixture.json").read_text())
-        return cls(**json.loads(path.read_text()), mixture=mixture)
+        return cls(**{"mixture": mixture, **json.loads(path.read_text())})
 
 
 class Network:
@@ -70,8 +71,25 @@ class Network:
         def tensor(name: str) -> Tensor:
             return torch.from_numpy(np.array(checkpoint.tensor(name))).to(device)
 
-        self.embed = tensor("embed")[torch.tensor(original, device=device)].to(self._dtype)
+        def rows(name: str) -> Tensor:
+            return tensor(name)[torch.tensor(original, device=device)].to(self._dtype)
+
+        self.embed = rows("embed")
+        self.head = self.embed if checkpoint.shape.tied else rows("head")
         layers = range(self.shape.layers)
+        query, key = (
+            self.shape.heads * self.shape.head_dim,
+            self.shape.kv_heads * self.shape.head_dim,
+        )
+
+        def bias(layer: int) -> tuple[Tensor, ...] | None:
+            whole = checkpoint.bias(layer)
+            if whole is None:
+                return None
+            parts = np.split(whole, [query, query + key])
+            return tuple(torch.from_numpy(part).to(device) for part in parts)
+
+        self.biases = [bias(i) for i in layers]
         self.frozen = {
             name: [tensor(f"layers.{i}.{theirs}").to(self._dtype) for i in layers]
             for name, theirs in PARTS.items()
@@ -113,8 +131,8 @@ class Network:
             frozen = tuple(self.frozen[name][i] for name in network.MATRICES)
             low = tuple((self.low[name][0][i], self.low[name][1][i]) for name in network.MATRICES)
             gains = tuple(self.gains[name][i] for name in network.GAINS)
-            x = self._layer(x, frozen, low, gains, cos, sin, s)
-        return self._losses(x, self.final_norm, self.embed, rows, s, False)
+            x = self._layer(x, frozen, low, gains, self.biases[i], cos, sin, s)
+        return self._losses(x, self.final_norm, self.head, rows, s, False)
 
 
 def _changed(
@@ -122,6 +140,7 @@ def _changed(
     frozen: tuple[Tensor, ...],
     low: tuple[tuple[Tensor, Tensor], ...],
     gains: tuple[Tensor, ...],
+    biases: tuple[Tensor, ...] | None,
     cos: Tensor,
     sin: Tensor,
     s: Shape,
@@ -129,7 +148,7 @@ def _changed(
     whole = tuple(
         w + (b.to(w.dtype) @ a.to(w.dtype)) for w, (a, b) in zip(frozen, low, strict=True)
     )
-    return network.layer(x, (*whole, *gains), cos, sin, s, 0, False)
+    return network.layer(x, (*whole, *gains), cos, sin, s, 0, False, biases)
 
 
 def save(path: Path, net: Network) -> None:

@@ -153,8 +153,9 @@ def layer(
     s: Shape,
     reach: int,
     rounded: bool,
+    biases: tuple[Tensor, ...] | None = None,
 ) -> Tensor:
-    """One layer; `w`: its MATRICES and GAINS."""
+    """One layer; `w`: its MATRICES and GAINS; `biases`: of q, k and v, if it has any."""
     from torch.nn.functional import silu
 
     q, k, v, out, gate, up, down, attn_norm, ffn_norm = w
@@ -164,9 +165,11 @@ def layer(
         return y.view(batch, length, -1, s.head_dim).transpose(1, 2)
 
     y = norm(x, attn_norm, s.epsilon)
-    query = _rotate(heads(linear(y, q, rounded)), cos, sin)
-    key = _rotate(heads(linear(y, k, rounded)), cos, sin)
-    value = heads(linear(y, v, rounded))
+    three = [linear(y, matrix, rounded) for matrix in (q, k, v)]
+    if biases is not None:
+        three = [z + bias.to(z.dtype) for z, bias in zip(three, biases, strict=True)]
+    query, key, value = map(heads, three)
+    query, key = _rotate(query, cos, sin), _rotate(key, cos, sin)
     if rounded:
         query, key, value = _rounded(query), _rounded(key), _rounded(value)
     mixed = attention(query, key, value, reach)

@@ -119,6 +119,22 @@ def test_every_architecture(name: str, tiny: Path, tmp_path: Path, text: str) ->
     assert (error - error.mean(axis=1, keepdims=True)).std() < 0.1 * want.std().item()
 
 
+@pytest.mark.parametrize("name", ["llama", "untied", "qwen2"])
+def test_tuning_begins_with_the_checkpoint(name: str, tiny: Path, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    from lmc.models.train.adapt import Network
+
+    theirs = build(CASES[name], tiny, tmp_path)
+    checkpoint = HfCheckpoint(tmp_path)
+    net = Network(checkpoint, [*range(checkpoint.shape.vocab), 3], 4, 0, "cpu")
+    rows = torch.arange(5, 95).reshape(2, 45)
+    with torch.no_grad():
+        got = net(rows)
+        logits = theirs(torch.cat([torch.full((2, 1), 3), rows[:, :-1]], 1)).logits
+    want = torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows.flatten(), reduction="none")
+    torch.testing.assert_close(got, want, rtol=1e-3, atol=2e-3)
+
+
 def logits_of(model: Model, ids: Any) -> Any:
     from lmc.kernels._native import Cache
 
