@@ -26,6 +26,7 @@ CODECS = ("auto", "raw", "bytes", "text", "image", "audio", "video")
 MOST_WHOLE = 1 << 28  # bytes of an image, audio or video file that is taken apart as a whole
 FRAME_SIZE = 1 << 24
 MIN_LANE_SIZE = 1 << 10  # less is all beginning
+MIN_WINDOW, MAX_WINDOW = 16, 4096  # tokens, those of the anchor included
 # One core codes a frame of byte models, so smaller frames are faster, and a little larger.
 BYTES_FRAME_SIZES = {1: 1 << 22, 2: 1 << 23}
 
@@ -42,7 +43,8 @@ class Settings:
     "video" video files, and all three are else like "bytes". pixels: of image files, keep the
     pixels but not the file. video: what frames without a header are, as `codecs.clips.raw` has it.
     frames: of video files, keep the frames but not the file. lane_size: bytes of content in each
-    lane of a network frame, at least; 0: the level's own.
+    lane of a network frame, at least; window: tokens that a token looks back at, at most; both 0 for
+    the level's own.
     Raises Usage where a value is out of range.
     """
 
@@ -55,6 +57,7 @@ class Settings:
     video: str = ""
     frames: bool = False
     lane_size: int = 0
+    window: int = 0
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
@@ -79,6 +82,11 @@ class Settings:
             raise Usage(
                 f"a lane of {self.lane_size} bytes is out of range",
                 hint=f"from {MIN_LANE_SIZE} to {MAX_FRAME_SIZE} bytes",
+            )
+        if self.window != 0 and not MIN_WINDOW <= self.window <= MAX_WINDOW:
+            raise Usage(
+                f"a window of {self.window} tokens is out of range",
+                hint=f"from {MIN_WINDOW} to {MAX_WINDOW} tokens",
             )
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
-from lmc.codecs.base import Frame, Plan, Report, Settings
+from lmc.codecs.base import MAX_WINDOW, Frame, Plan, Report, Settings
 from lmc.errors import Corrupt
 from lmc.kernels import _native, gpu
 from lmc.kernels.start import start
@@ -38,7 +38,7 @@ class Layout:
     """How a network frame is cut: equal lanes that are coded in lockstep.
 
     lanes: 1 to MOST_LANES. window: tokens that a token attends to, a multiple of 16. anchor: first
-    tokens of lane 0 that all lanes attend to, 0 to 255; window + anchor <= 4096.
+    tokens of lane 0 that all lanes attend to, 0 to 255; window + anchor <= MAX_WINDOW.
     """
 
     lanes: int
@@ -53,7 +53,7 @@ class Layout:
         if len(params) != 3:
             raise Corrupt("a network frame has 3 bytes of parameters")
         layout = cls(params[0] + 1, (params[1] + 1) * WINDOW_UNIT, params[2])
-        if layout.window + layout.anchor > 4096 or layout.lanes > size:
+        if layout.window + layout.anchor > MAX_WINDOW or layout.lanes > size:
             raise Corrupt("the layout of a network frame is out of range")
         return layout
 
@@ -73,8 +73,8 @@ class Effort:
     def layout(self, size: int, context: int) -> Layout:
         lanes = max(1, min(self.lanes, size // self.lane_bytes))
         anchor = ANCHOR if lanes == 1 else SHARED_ANCHOR
-        learned = (context - anchor) // WINDOW_UNIT * WINDOW_UNIT
-        return Layout(lanes, max(WINDOW_UNIT, min(self.window, learned)), anchor)
+        window = min(self.window, context - anchor, MAX_WINDOW - anchor)
+        return Layout(lanes, max(WINDOW_UNIT, window // WINDOW_UNIT * WINDOW_UNIT), anchor)
 
 
 # A single lane needs some first tokens as a place where attention can rest (Xiao et al. 2023);
@@ -259,9 +259,11 @@ def _profile(level: int) -> int:
 def _effort(settings: Settings) -> Effort:
     """A model that was asked for by name serves at every level; the lowest decode fastest."""
     usual = EFFORTS.get(settings.level, EFFORTS[7])
-    if not settings.lane_size:
-        return usual
-    return replace(usual, lane_bytes=settings.lane_size, lanes=MOST_LANES)
+    if settings.window:
+        usual = replace(usual, window=settings.window)
+    if settings.lane_size:
+        usual = replace(usual, lane_bytes=settings.lane_size, lanes=MOST_LANES)
+    return usual
 
 
 def model_of(settings: Settings) -> Model:

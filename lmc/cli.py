@@ -64,6 +64,7 @@ class Options:
     video: str = ""
     frames: bool = False
     lane_size: int = 0
+    window: int = 0
     memory: int | None = None
     no_speculate: bool = False
     device: str = "auto"
@@ -218,6 +219,13 @@ _PACKING = [
         default=0,
         metavar="SIZE",
         help="Content of one lane: small lanes are faster on a GPU.  [default: by level]",
+    ),
+    click.option(
+        "--window",
+        type=int,
+        default=0,
+        metavar="TOKENS",
+        help="How far back tokens look: farther is smaller and slower.  [default: by level]",
     ),
 ]
 _UNPACKING = [
@@ -656,6 +664,7 @@ def _pack(path: str, options: Options, console: Console) -> dict[str, object]:
         video=options.video,
         frames=options.frames,
         lane_size=options.lane_size,
+        window=options.window,
     )
     output = options.output
     if output is None and path != STREAM:

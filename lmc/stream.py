@@ -113,6 +113,7 @@ def compress(
     video: str = "",
     frames: bool = False,
     lane_size: int = 0,
+    window: int = 0,
 ) -> bytes:
     """Compress data to a file of one member; the options are those of `Settings`.
 
@@ -128,6 +129,7 @@ def compress(
         video=video,
         frames=frames,
         lane_size=lane_size,
+        window=window,
     )
     return compressor.compress(data) + compressor.flush()
 
@@ -151,10 +153,11 @@ class Compressor:
         video: str = "",
         frames: bool = False,
         lane_size: int = 0,
+        window: int = 0,
         meter: Meter | None = None,
     ) -> None:
         self._settings = Settings(
-            level, model, threads, frame_size, codec, pixels, video, frames, lane_size
+            level, model, threads, frame_size, codec, pixels, video, frames, lane_size, window
         )
         self._meter = meter or Meter(None, None)
         self._plan = codecs.plan(self._settings)
@@ -319,6 +322,7 @@ def compress_stream(
         video=settings.video,
         frames=settings.frames,
         lane_size=settings.lane_size,
+        window=settings.window,
         meter=Meter(progress, size_hint),
     )
     read = written = 0

@@ -17,6 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from lmc.models.gguf import GgufCheckpoint
 from lmc.models.tokenizer import Tokenizer, TokenTable, prepare
@@ -80,12 +81,12 @@ def _prepare(tokenizer: Path) -> None:
     _state.append(load(tokenizer))
 
 
-def _ids(pieces: list[bytes]) -> np.ndarray[tuple[int], np.dtype[np.uint16]]:
+def _ids(pieces: list[bytes]) -> npt.NDArray[np.uint16 | np.uint32]:
     table, tokenizer = _state[0]
     parts = []
     for piece in pieces:
         parts += [tokenizer.encode(piece), np.array([len(table)], np.int32)]
-    return np.concatenate(parts).astype(np.uint16)
+    return np.concatenate(parts).astype(np.uint16 if len(table) < 1 << 16 else np.uint32)
 
 
 def apply(corpus: Path, tokenizer: Path, out: Path) -> None:

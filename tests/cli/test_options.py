@@ -44,6 +44,7 @@ def options(line: str) -> Options:
         ("-d --memory 512M a", Options("decompress", ("a",), memory=512 << 20)),
         ("--frame-size 1MiB a", Options("compress", ("a",), frame_size=1 << 20)),
         ("--lane-size 8K a", Options("compress", ("a",), lane_size=8 << 10)),
+        ("--window 512 a", Options("compress", ("a",), window=512)),
         ("--codec bytes -9 a", Options("compress", ("a",), level=9, codec="bytes")),
         ("-r -qq d", Options("compress", ("d",), recursive=True, quiet=2)),
         ("-S .x a", Options("compress", ("a",), suffix=".x")),

@@ -96,6 +96,14 @@ def test_lanes_of_a_size(lane_size: int, lanes: int) -> None:
     assert back(frame, len(PROSE), registry.open_model("lmc-small")) == PROSE
 
 
+@pytest.mark.parametrize(("window", "found"), [(0, 768), (16, 16), (100, 96), (4096, 1008)])
+def test_a_window_of_a_size(window: int, found: int) -> None:
+    """As far as the model has learned to look, the anchor included."""
+    frame = encode_frame(PROSE, Settings(6, codec="text", window=window))
+    assert Layout.from_params(frame.params, len(PROSE)).window == found
+    assert back(frame, len(PROSE), registry.open_model("lmc-small")) == PROSE
+
+
 def test_a_start_makes_small_files_smaller() -> None:
     for size in (256, 1024, 4096):
         cold = text.encode_bytes(PROSE[:size], NORMAL).payload

@@ -180,7 +180,15 @@ def test_a_compressor_ends_once() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"level": 10}, {"level": -1}, {"threads": -1}, {"frame_size": 1000}, {"lane_size": 100}],
+    [
+        {"level": 10},
+        {"level": -1},
+        {"threads": -1},
+        {"frame_size": 1000},
+        {"lane_size": 100},
+        {"window": 8},
+        {"window": 4097},
+    ],
 )
 def test_usage(options: dict[str, Any]) -> None:
     with pytest.raises(lmc.Usage) as caught:
