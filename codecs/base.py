@@ -43,8 +43,8 @@ class Settings:
     "video" video files, and all three are else like "bytes". pixels: of image files, keep the
     pixels but not the file. video: what frames without a header are, as `codecs.clips.raw` has it.
     frames: of video files, keep the frames but not the file. lane_size: bytes of content in each
-    lane of a network frame, at least; window: tokens that a token looks back at, at most; both 0 for
-    the level's own.
+    lane of a network frame, at least. window: tokens that a token looks back at, at most. Both are
+    the level's own where they are 0.
     Raises Usage where a value is out of range.
     """
 
