@@ -237,6 +237,16 @@ struct Scored {
   }
 };
 
+// What the value of a key is weighed by, before the weights are cut to their bits; with the largest of these, and the sum of
+// what they are without the value's scale.
+__device__ inline int weight_of(int score, int best, int value_scale, int& peak, int& total) {
+  const uint32_t distance = static_cast<uint32_t>(best) - static_cast<uint32_t>(score);
+  const int e = exp2_negative(static_cast<int>(min(distance, 0xFFFFu)));
+  total += e >> 12;
+  const int p = mul31(e, value_scale);
+  peak = max(peak, p);
+  return p;
+}
 // A weight of b bits. kDown: down > 0.
 template <bool kDown>
 __device__ inline int weighed(int p, int down, int b) {
@@ -248,6 +258,7 @@ __device__ inline int2 split(int x, int y, int z, int w) {
   return {static_cast<int>(__byte_perm(xy, zw, 0x5410)), static_cast<int>(__byte_perm(xy, zw, 0x7632))};
 }
 __device__ inline int joined(int low, int high) { return low + static_cast<int>(static_cast<uint32_t>(high) << 8); }
+
 // Reads of keys and values, of which many are under way at a time: the compiler itself would not read behind a store to shared
 // memory.
 template <class T>
@@ -443,7 +454,7 @@ __device__ inline void attend_some(const Heads& h, const Keys& keys, const Queri
         *reinterpret_cast<int2*>(scores + g % 4 * stride + at) = {dot[half][0], dot[half][1]};
     }
   }
-  asm volatile("cp.async.wait_group %0;" ::"n"(kSlots - 1) : "memory");  // scales came before the first slot
+  stream.template wait<1>();  // scales come with the first slot, which has come even if the warp has no keys
   __syncthreads();
 
   // Four keys of a thread at a time, all of the anchor or none.
@@ -483,14 +494,7 @@ __device__ inline void attend_some(const Heads& h, const Keys& keys, const Queri
 #pragma unroll
     for (int j = 0; j < kCount; ++j) {
       const int4 x = four(j, i);
-      const auto weight = [&](int s, int by) {
-        const uint32_t distance = static_cast<uint32_t>(largest[j]) - static_cast<uint32_t>(s);
-        const int e = exp2_negative(static_cast<int>(min(distance, 0xFFFFu)));
-        found[kCount + j] += e >> 12;
-        const int p = mul31(e, by);
-        found[j] = max(found[j], p);
-        return p;
-      };
+      const auto weight = [&](int s, int by) { return weight_of(s, largest[j], by, found[j], found[kCount + j]); };
       four(j, i) = {weight(x.x, scale.x), weight(x.y, scale.y), weight(x.z, scale.z), weight(x.w, scale.w)};
     }
   });
@@ -526,10 +530,9 @@ __device__ inline void attend_some(const Heads& h, const Keys& keys, const Queri
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int8_t* const slot = stream.slot(half);
-        int2 x[4];
-        for (int i = 0; i < 4; ++i) x[i] = *reinterpret_cast<const int2*>(slot + stream.place(4 * t + i, 8 * g));
-        transpose(x[0].x, x[1].x, x[2].x, x[3].x, v[half][0]);
-        transpose(x[0].y, x[1].y, x[2].y, x[3].y, v[half][1]);
+        Values<2> values;
+        for (int i = 0; i < 4; ++i) values.of[i] = *reinterpret_cast<const int2*>(slot + stream.place(4 * t + i, 8 * g));
+        values.by_columns(v[half]);
       }
       const int* const by = scores + min(g % 4, kCount - 1) * stride + at + g / 4;
 #pragma unroll
@@ -765,14 +768,7 @@ __global__ void __launch_bounds__(kAttend, 3) attend_runs(Heads h, const Keys* c
     for (int i = 4 * lane; i < wide; i += 128) {
       int4& at = *reinterpret_cast<int4*>(own_scores + i);
       const int4 x = at, scale = *reinterpret_cast<const int4*>(value_scale + i);
-      const auto weight = [&](int s, int by) {
-        const uint32_t distance = static_cast<uint32_t>(best) - static_cast<uint32_t>(s);
-        const int e = exp2_negative(static_cast<int>(min(distance, 0xFFFFu)));
-        total += e >> 12;
-        const int p = mul31(e, by);
-        peak = max(peak, p);
-        return p;
-      };
+      const auto weight = [&](int s, int by) { return weight_of(s, best, by, peak, total); };
       at = {weight(x.x, scale.x), weight(x.y, scale.y), weight(x.z, scale.z), weight(x.w, scale.w)};
     }
     peak = __reduce_max_sync(~0u, peak);
