@@ -77,17 +77,11 @@ class Network:
         self.embed = rows("embed")
         self.head = self.embed if checkpoint.shape.tied else rows("head")
         layers = range(self.shape.layers)
-        query, key = (
-            self.shape.heads * self.shape.head_dim,
-            self.shape.kv_heads * self.shape.head_dim,
-        )
 
         def bias(layer: int) -> tuple[Tensor, ...] | None:
-            whole = checkpoint.bias(layer)
-            if whole is None:
+            if checkpoint.bias(layer) is None:
                 return None
-            parts = np.split(whole, [query, query + key])
-            return tuple(torch.from_numpy(part).to(device) for part in parts)
+            return tuple(tensor(f"layers.{layer}.{part}.bias") for part in "qkv")
 
         self.biases = [bias(i) for i in layers]
         self.frozen = {
