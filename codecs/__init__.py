@@ -27,6 +27,7 @@ BY_NUMBER = {
     9: ("jpeg", "jpeg"),
     10: ("audio", "audio"),
     11: ("video", "video"),
+    12: ("network-lanes", "text"),
 }
 
 

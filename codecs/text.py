@@ -12,11 +12,12 @@ frame; decoding asks nothing of this file's tables.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
 from lmc.codecs.base import MAX_WINDOW, Frame, Plan, Report, Settings
+from lmc.codecs.recipe import Reader, Writer
 from lmc.errors import Corrupt
 from lmc.kernels import _native, gpu
 from lmc.kernels.start import start
@@ -24,9 +25,10 @@ from lmc.kernels.start import start
 if TYPE_CHECKING:
     from lmc.models.modelfile import Model
 
-FAST, NORMAL, STRONG, NETWORK = 1, 2, 3, 4
+FAST, NORMAL, STRONG, NETWORK, LANES = 1, 2, 3, 4, 12
 """Method numbers; for the first three also the profile of the byte models, which begins knowing
-nothing. PRIMED + profile is the method that begins from the start that lmc ships."""
+nothing. PRIMED + profile is the method that begins from the start that lmc ships. A network's
+frames of several lanes are LANES; those of NETWORK from before have lanes of equal bytes."""
 PRIMED = 4
 
 WINDOW_UNIT = 16
@@ -35,7 +37,7 @@ MOST_LANES = 256
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a network frame is cut: equal lanes that are coded in lockstep.
+    """How a network frame is cut: lanes that are coded in lockstep.
 
     lanes: 1 to MOST_LANES. window: tokens that a token attends to, a multiple of 16. anchor: first
     tokens of lane 0 that all lanes attend to, 0 to 255; window + anchor <= MAX_WINDOW.
@@ -56,6 +58,45 @@ class Layout:
         if layout.window + layout.anchor > MAX_WINDOW or layout.lanes > size:
             raise Corrupt("the layout of a network frame is out of range")
         return layout
+
+    def fitted(self, tokens: int) -> Layout:
+        """For content of so few tokens: each lane has one at least, lane 0 more than the anchor."""
+        lanes = min(self.lanes, tokens)
+        share = tokens // lanes
+        anchor = self.anchor if lanes == 1 or share > self.anchor else share // 2
+        return replace(self, lanes=lanes, anchor=anchor)
+
+    def deal(self, tokens: int) -> list[int]:
+        """Where each lane ends, in tokens, so that all end in the same step. Steps are what takes a
+        decoder's time: lanes of equal bytes differ in tokens, and the longest has a quarter more.
+        Lane 0 codes its anchor before the others begin."""
+        alone = self.anchor if self.lanes > 1 else 0
+        return [alone + (tokens - alone) * (lane + 1) // self.lanes for lane in range(self.lanes)]
+
+
+def write_sizes(ends: list[int]) -> bytes:
+    """The bytes of all lanes but the last, as their differences to equal parts."""
+    out = Writer()
+    equal = ends[-1] // len(ends)
+    for begin, end in pairwise([0, *ends[:-1]]):
+        more = end - begin - equal
+        out.number(2 * more if more >= 0 else -2 * more - 1)
+    return out.done()
+
+
+def read_sizes(payload: bytes, lanes: int, size: int) -> tuple[list[int], bytes]:
+    """Where the lanes of a LANES frame of `size` bytes end, and the rest of the payload. Raises
+    Corrupt."""
+    reader = Reader(payload)
+    equal, ends = size // lanes, [0]
+    for _ in range(lanes - 1):
+        number = reader.number(2 * size)
+        more = number // 2 if number % 2 == 0 else -(number + 1) // 2
+        ends.append(ends[-1] + equal + more)
+    ends.append(size)
+    if any(end <= begin for begin, end in pairwise(ends)):
+        raise Corrupt("a lane of a network frame has no bytes")
+    return ends[1:], reader.rest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +188,17 @@ def decode_frame(
 ) -> bytes:
     """The content of `size` bytes. Raises Corrupt."""
     try:
-        if method != NETWORK:
+        if method not in (NETWORK, LANES):
             if params:
                 raise Corrupt("a frame of bytes has no parameters")
             profile, start = _begin(method)
             return _native.decode_bytes(profile, payload, size, report, start)
         layout = Layout.from_params(params, size)
+        lanes = layout.lanes
+        if method == LANES:
+            ends, payload = read_sizes(payload, lanes, size)
+        else:
+            ends = [size * (lane + 1) // lanes for lane in range(lanes)]
         if model is None:
             raise Corrupt("a network frame in a member without a model")
         opened = cast("Model", model)
@@ -161,15 +207,14 @@ def decode_frame(
             return _native.decode_network(
                 network,
                 opened.vocabulary,
-                layout.lanes,
+                ends,
                 layout.window,
                 layout.anchor,
-                size,
                 payload,
                 report,
                 opened.start,
                 opened.speculation,
-                opened.draft() if opened.speculation and layout.lanes == 1 else None,
+                opened.draft() if opened.speculation and lanes == 1 else None,
             )
     except _native.Damaged as error:
         raise Corrupt(str(error)) from error
@@ -208,7 +253,8 @@ def encode_network(
     threads: int,
     report: Report | None = None,
 ) -> Frame:
-    """A frame by network and byte models, in this layout."""
+    """A frame by network and byte models, in this layout or, of few tokens, in one with less lanes
+    or anchor."""
     # A file without a network does not wait for these.
     from concurrent.futures import ThreadPoolExecutor
 
@@ -216,25 +262,25 @@ def encode_network(
 
     with ThreadPoolExecutor(1) as loader:  # the first time, weights are packed meanwhile
         network = loader.submit(model.network, threads)
-        lanes = model.tokenizer.encode_all(cut(data, layout.lanes))
-    shared = len(lanes[0])
-    if layout.lanes > 1 and shared <= layout.anchor:
-        layout = Layout(layout.lanes, layout.window, shared // 2)
+        ids = model.tokenizer.encode(data)
+    layout = layout.fitted(len(ids))
+    stops = layout.deal(len(ids))
+    ends = model.tokenizer.table.ends(ids)[np.array(stops) - 1].tolist()
     with model.turn, gpu.room(model.card.name):
-        payload = _native.encode_network(
+        bits = _native.encode_network(
             network.result(),
             model.vocabulary,
-            layout.lanes,
+            ends,
             layout.window,
             layout.anchor,
-            len(data),
-            np.concatenate(lanes),
-            np.array([len(ids) for ids in lanes], np.uint32),
+            ids,
+            np.diff([0, *stops]).astype(np.uint32),
             report,
             model.start,
         )
+    method, table = (LANES, write_sizes(ends)) if layout.lanes > 1 else (NETWORK, b"")
     memory = network_memory(model, layout, len(data))
-    return Frame(NETWORK, layout.to_params(), payload, model.card.wire_id, memory)
+    return Frame(method, layout.to_params(), table + bits, model.card.wire_id, memory)
 
 
 def network_memory(model: Model, layout: Layout, size: int) -> int:
@@ -272,13 +318,6 @@ def model_of(settings: Settings) -> Model:
 
     name = settings.model or _effort(settings).model or registry.largest().name
     return registry.open_model(name)
-
-
-def cut(data: bytes, lanes: int) -> Iterator[bytes]:
-    """The parts of a frame's content that its lanes code."""
-    size = len(data)
-    for lane in range(lanes):
-        yield data[size * lane // lanes : size * (lane + 1) // lanes]
 
 
 # ---- what the network is good for ----------------------------------------------------------------

@@ -83,6 +83,7 @@ class ModelOptions:
     action: str
     names: tuple[str, ...] = ()
     name: str | None = None
+    delta: str | None = None
     quiet: int = 0
     json: bool = False
 
@@ -413,6 +414,7 @@ MODEL_ACTIONS: dict[str, tuple[str, list[Option]]] = {
         [
             click.argument("names", nargs=1, metavar="CHECKPOINT", callback=_in_a_tuple),
             click.option("--name", metavar="NAME", help="The model's name here."),
+            click.option("--delta", metavar="FILE", help="Tuned by what a training made."),
         ],
     ),
     "verify": ("Check that installed models are undamaged.", [_names("[MODEL]...")]),
@@ -956,7 +958,9 @@ def run_models(options: ModelOptions) -> int:
             usual = os.path.basename(path).removesuffix(".gguf")
             own = options.name or (usual if here or not hub.is_id(name) else hub.short_name(name))
             bars = sys.stderr.isatty() and not options.quiet
-            made = registry.import_checkpoint(path if here else name, own, tell, bars=bars)
+            made = registry.import_checkpoint(
+                path if here else name, own, tell, bars=bars, delta=options.delta
+            )
         elif options.action == "verify":
             registry.verify(name)
             tell(f"{name}: undamaged")

@@ -297,9 +297,11 @@ def import_checkpoint(
     progress: Progress = lambda _line: None,
     threads: int = 0,
     bars: bool = False,
+    delta: Path | str | None = None,
 ) -> Installed:
     """Make a model from a GGUF file, a Hugging Face directory, or the id of a Hugging Face
-    repository (lmc.models.hub), and report what its integers cost. Needs torch.
+    repository (lmc.models.hub), and report what its integers cost. Needs torch. `delta`: what
+    lmc.models.train.adapt has changed the checkpoint by.
 
     The identity depends on the calibration, and so on this machine: hand on the model file, not
     the recipe to make it. Raises Usage, Unsupported, Corrupt or ModelMissing.
@@ -309,6 +311,7 @@ def import_checkpoint(
     from lmc.models import hub
     from lmc.models.calibrate import calibrate
     from lmc.models.checkpoint import Checkpoint, HfCheckpoint
+    from lmc.models.delta import Adapted
     from lmc.models.evaluate import compare
     from lmc.models.gguf import GgufCheckpoint
     from lmc.models.quantize import quantize
@@ -326,6 +329,9 @@ def import_checkpoint(
     checkpoint: Checkpoint = HfCheckpoint(place) if place.is_dir() else GgufCheckpoint(place)
     if fetched:
         checkpoint.licence, checkpoint.source = fetched.licence, fetched.source
+    if delta:
+        checkpoint = Adapted(checkpoint, Path(delta))
+        checkpoint.source += ", tuned"
     recipe = calibrate(checkpoint, progress)
     model = _install(name, lambda: quantize(checkpoint, recipe, name, progress))
     progress("comparing with the float model")

@@ -22,10 +22,8 @@ from lmc.errors import Corrupt, Unsupported
 Ids = npt.NDArray[np.int32]
 
 CHUNK = 1 << 16  # characters handed to the tokenizer at once: bounds its memory and its worst case
-BATCH = 32 * CHUNK  # characters in flight
+BATCH = 32  # chunks in flight
 SHORTEST_TEXT = 8  # shorter stretches between bytes that are no text are coded as bytes
-
-_NONE: Ids = np.empty(0, np.int32)
 
 # Bytes that are not UTF-8 decode to these code points under "surrogateescape".
 _TEXT = re.compile(f"[^\udc80-\udcff]{{{SHORTEST_TEXT},}}")
@@ -145,6 +143,10 @@ class TokenTable:
         tokens = self.tokens
         return b"".join([tokens[i] for i in ids.tolist()])
 
+    def ends(self, ids: Ids) -> npt.NDArray[np.int64]:
+        """How many bytes `ids` stand for up to each of them, itself included."""
+        return np.cumsum(np.diff(self.offsets)[ids], dtype=np.int64)
+
 
 class Tokenizer:
     """Splits bytes into ids of a `TokenTable`, for encoding."""
@@ -169,40 +171,24 @@ class Tokenizer:
 
         Takes about 16 times the size of `data` in memory at its worst, and time linear in it.
         """
-        return self.encode_all([data])[0]
-
-    def encode_all(self, parts: Iterable[bytes | memoryview]) -> list[Ids]:
-        """What `encode` gives for each part. Texts of many parts are handed over together: the
-        library has a thread for each of them, and gives up the interpreter once for all."""
-        found: list[list[Ids]] = []
-        batch: list[tuple[list[Ids], int, str]] = []  # and where the ids go
-
-        def finish() -> None:
-            texts = self._texts([chunk for _, _, chunk in batch])
-            for (pieces, at, _), ids in zip(batch, texts, strict=True):
-                pieces[at] = ids
-            batch.clear()
-
-        waiting = 0
-        for part in parts:
-            pieces: list[Ids] = []
-            found.append(pieces)
-            text = str(part, "utf-8", "surrogateescape")
-            end = 0
-            for match in _TEXT.finditer(text):
-                if match.start() > end:
-                    pieces.append(self._raw(text[end : match.start()]))
-                end = match.end()
-                for chunk in _chunks(text, match.start(), end):
-                    batch.append((pieces, len(pieces), chunk))
-                    pieces.append(_NONE)
-                    waiting += len(chunk)
-                    if waiting >= BATCH:
-                        finish()
-                        waiting = 0
-            pieces.append(self._raw(text[end:]))
-        finish()
-        return [np.concatenate(pieces) for pieces in found]
+        text = str(data, "utf-8", "surrogateescape")
+        pieces: list[Ids] = []
+        batch: list[str] = []
+        end = 0
+        for match in _TEXT.finditer(text):
+            if match.start() > end:
+                pieces += self._texts(batch)
+                batch = []
+                pieces.append(self._raw(text[end : match.start()]))
+            end = match.end()
+            for chunk in _chunks(text, match.start(), end):
+                batch.append(chunk)
+                if len(batch) == BATCH:
+                    pieces += self._texts(batch)
+                    batch = []
+        pieces += self._texts(batch)
+        pieces.append(self._raw(text[end:]))
+        return np.concatenate(pieces)
 
     def _raw(self, text: str) -> Ids:
         """One id a byte; `text` is short or no text, so the tokenizer could not do better."""

@@ -140,20 +140,23 @@ uint64_t mixer_bytes(int profile, uint64_t size) {
   return std::min(most, (uint64_t{32} << 20) + 400 * size) + size;
 }
 
-void check_layout(const lmc::Layout& layout, uint32_t size) {
-  if (size == 0 || size > kMaxSize) throw py::value_error("no such size of a frame");
-  if (layout.lanes == 0 || layout.lanes > 256 || layout.lanes > size) {
-    throw py::value_error("no such number of lanes");
+lmc::Layout layout_of(const std::vector<uint32_t>& ends, uint32_t window, uint32_t anchor) {
+  lmc::Layout layout{ends, window, anchor};
+  if (layout.ends.empty() || layout.ends.size() > 256) throw py::value_error("no such number of lanes");
+  uint32_t last = 0;
+  for (const uint32_t end : layout.ends) {
+    if (end <= last) throw py::value_error("a lane has no bytes");
+    last = end;
   }
-  if (layout.window == 0 || layout.window + layout.anchor > 4096) {
-    throw py::value_error("no such window");
-  }
+  if (last > kMaxSize) throw py::value_error("no such size of a frame");
+  if (window == 0 || window > 4096 || anchor > 4096 - window) throw py::value_error("no such window");
+  return layout;
 }
 
 // Codes a frame by code(frame, pool), and calls done(frame) with what is then known.
 template <class Bits, class C, class F>
-auto code_network(lmc::Engine& network, const lmc::Vocabulary& vocabulary, const lmc::Layout& layout, uint32_t size,
-                  Bits& bits, Start start, C&& code, F&& done) {
+auto code_network(lmc::Engine& network, const lmc::Vocabulary& vocabulary, const lmc::Layout& layout, Bits& bits,
+                  Start start, C&& code, F&& done) {
   const std::shared_ptr<lmc::Pool> pool = network.pool();
   const auto with = [&](auto frame) {
     {
@@ -164,22 +167,21 @@ auto code_network(lmc::Engine& network, const lmc::Vocabulary& vocabulary, const
   };
   if (start.size == 0) {
     using Frame = lmc::NetworkFrame<Bits, Profile::network>;
-    return with(std::make_unique<Frame>(network, *pool, vocabulary, layout, size, bits, start));
+    return with(std::make_unique<Frame>(network, *pool, vocabulary, layout, bits, start));
   }
   using Frame = lmc::NetworkFrame<Bits, Profile::network2>;
-  return with(std::make_unique<Frame>(network, *pool, vocabulary, layout, size, bits, start));
+  return with(std::make_unique<Frame>(network, *pool, vocabulary, layout, bits, start));
 }
 
-py::object encode_network(lmc::Engine& network, const lmc::Vocabulary& vocabulary, uint32_t lanes, uint32_t window,
-                          uint32_t anchor, uint32_t size, const Array<int32_t>& tokens, const Array<uint32_t>& counts,
+py::object encode_network(lmc::Engine& network, const lmc::Vocabulary& vocabulary, const std::vector<uint32_t>& ends, uint32_t window,
+                          uint32_t anchor, const Array<int32_t>& tokens, const Array<uint32_t>& counts,
                           const py::object& progress, const py::buffer& start, bool learn) {
-  const lmc::Layout layout{lanes, window, anchor};
-  check_layout(layout, size);
-  if (counts.size() != static_cast<py::ssize_t>(lanes)) throw py::value_error("one count a lane");
+  const lmc::Layout layout = layout_of(ends, window, anchor);
+  if (counts.size() != static_cast<py::ssize_t>(ends.size())) throw py::value_error("one count a lane");
   const int32_t* token = tokens.data();
   const int32_t* last = token + tokens.size();
-  for (uint32_t l = 0, begin = 0; l < lanes; ++l) {
-    const uint32_t end = lmc::lane_end(size, lanes, l);
+  for (uint32_t l = 0, begin = 0; l < layout.lanes(); ++l) {
+    const uint32_t end = layout.ends[l];
     uint64_t spelt = 0;
     for (uint32_t i = 0; i < counts.data()[l]; ++i) {
       if (token == last) throw py::value_error("fewer tokens than counted");
@@ -196,7 +198,7 @@ py::object encode_network(lmc::Engine& network, const lmc::Vocabulary& vocabular
   Reporter report(progress, kReportBytes);
   const StartBytes from(start);
   const std::vector<uint32_t> learned =
-      code_network(network, vocabulary, layout, size, bits, from.start(),
+      code_network(network, vocabulary, layout, bits, from.start(),
                    [&](auto& frame, lmc::Pool&) { frame.encode(tokens.data(), counts.data(), std::ref(report)); },
                    [&](const auto& frame) { return learn ? frame.learned() : std::vector<uint32_t>{}; });
   const py::bytes payload = to_bytes(std::move(bits.coder).bytes());
@@ -204,22 +206,21 @@ py::object encode_network(lmc::Engine& network, const lmc::Vocabulary& vocabular
   return payload;
 }
 
-py::bytes decode_network(lmc::Engine& network, const lmc::Vocabulary& vocabulary, uint32_t lanes, uint32_t window,
-                         uint32_t anchor, uint32_t size, const py::bytes& payload, const py::object& progress,
-                         const py::buffer& start, lmc::draft::Statistics* speculation,
-                         const lmc::draft::Weights* draft) {
-  const lmc::Layout layout{lanes, window, anchor};
-  check_layout(layout, size);
+py::bytes decode_network(lmc::Engine& network, const lmc::Vocabulary& vocabulary, const std::vector<uint32_t>& ends, uint32_t window,
+                         uint32_t anchor, const py::bytes& payload, const py::object& progress, const py::buffer& start,
+                         lmc::draft::Statistics* speculation, const lmc::draft::Weights* draft) {
+  const lmc::Layout layout = layout_of(ends, window, anchor);
+  const uint32_t size = layout.ends.back();
   const std::string_view view = payload;
   Decoder bits(view);
   Reporter report(progress, kReportBytes);
   lmc::draft::Statistics statistics;  // several frames may be decoded at a time
   const auto code = [&](auto& frame, lmc::Pool& pool) {
-    if (!speculation || lanes > 1) return frame.decode(std::ref(report));
+    if (!speculation || layout.lanes() > 1) return frame.decode(std::ref(report));
     lmc::draft::Drafter drafter(size, draft, pool, statistics);
     frame.decode_guessing(drafter, std::ref(report));
   };
-  return code_network(network, vocabulary, layout, size, bits, StartBytes(start).start(), code,
+  return code_network(network, vocabulary, layout, bits, StartBytes(start).start(), code,
                       [&](const auto& frame) {
                         if (speculation) speculation->add(statistics);
                         return py::bytes(reinterpret_cast<const char*>(frame.bytes()), size);
@@ -280,14 +281,14 @@ void bind_text(py::module_& m) {
   m.def("learn_bytes", &learn_bytes, py::arg("profile"), py::arg("data"), py::arg("start") = py::bytes(),
         "What the byte models have learned from data, for other content to start from.");
   m.def("encode_network", &encode_network, py::arg("network"), py::arg("vocabulary"),
-        py::arg("lanes"), py::arg("window"), py::arg("anchor"), py::arg("size"), py::arg("tokens"),
-        py::arg("counts"), py::arg("progress") = py::none(), py::arg("start") = py::bytes(),
+        py::arg("ends"), py::arg("window"), py::arg("anchor"), py::arg("tokens"), py::arg("counts"),
+        py::arg("progress") = py::none(), py::arg("start") = py::bytes(),
         py::arg("learn") = false,
-        "Code tokens, counts[l] of them spelling lane l, by network and byte models mixed.\n"
+        "Code tokens, counts[l] of them spelling lane l, which ends behind ends[l] bytes, by network and byte models mixed.\n"
         "With `learn` also what the byte models have learned.");
   m.def("decode_network", &decode_network, py::arg("network"), py::arg("vocabulary"),
-        py::arg("lanes"), py::arg("window"), py::arg("anchor"), py::arg("size"),
-        py::arg("payload"), py::arg("progress") = py::none(), py::arg("start") = py::bytes(),
+        py::arg("ends"), py::arg("window"), py::arg("anchor"), py::arg("payload"),
+        py::arg("progress") = py::none(), py::arg("start") = py::bytes(),
         py::arg("speculation") = nullptr, py::arg("draft") = nullptr,
         "The bytes that encode_network coded. With `speculation` a single lane is decoded by guesses, from its own past\n"
         "and from a draft network if there is one: the same bytes.");

@@ -36,36 +36,30 @@ struct Damaged : std::runtime_error {
 using Progress = std::function<void(size_t done)>;
 
 struct Layout {
-  uint32_t lanes;   // lanes decoded in lockstep
-  uint32_t window;  // tokens that a token attends to
-  uint32_t anchor;  // first inputs of lane 0 that every lane attends to
+  std::vector<uint32_t> ends;  // where the bytes of each lane end; the lanes are decoded in lockstep
+  uint32_t window;             // tokens that a token attends to
+  uint32_t anchor;             // first inputs of lane 0 that every lane attends to
+  uint32_t lanes() const { return static_cast<uint32_t>(ends.size()); }
 };
-
-// Where lane l of n ends in a frame of `size` bytes: equal parts, no table.
-inline uint32_t lane_end(uint32_t size, uint32_t lanes, uint32_t lane) {
-  return static_cast<uint32_t>(uint64_t{size} * (lane + 1) / lanes);
-}
 
 // A start chooses the plan: without one `network`, with one `network2`.
 template <class Bits, mixer::Profile kProfile>
 class NetworkFrame {
  public:
-  NetworkFrame(Engine& network, Pool& pool, const Vocabulary& vocabulary, const Layout& layout,
-               uint32_t size, Bits& bits, mixer::Start start)
+  NetworkFrame(Engine& network, Pool& pool, const Vocabulary& vocabulary, const Layout& layout, Bits& bits, mixer::Start start)
       : network_(network),
         vocabulary_(vocabulary),
         pool_(pool),
         layout_(layout),
         bits_(bits),
-        ends_(ends(layout, size)),
-        mixer_(ends_, start),
+        mixer_(layout.ends, start),
         bias_(vocabulary.size()),
-        notes_(layout.lanes),
-        lanes_(layout.lanes) {
-    for (uint32_t l = 0; l < layout.lanes; ++l) {
+        notes_(layout.lanes()),
+        lanes_(layout.lanes()) {
+    for (uint32_t l = 0; l < layout.lanes(); ++l) {
       lanes_[l].number = l;
-      lanes_[l].position = l == 0 ? 0 : ends_[l - 1];
-      lanes_[l].end = ends_[l];
+      lanes_[l].position = l == 0 ? 0 : layout.ends[l - 1];
+      lanes_[l].end = layout.ends[l];
       lanes_[l].input = vocabulary.size();  // begin of text
     }
   }
@@ -84,7 +78,7 @@ class NetworkFrame {
     const auto cache = open(chunk);
     if (const auto views = cache->views()) return encode_afar(*views, progress);
     prepare(static_cast<size_t>(pool_.threads()));
-    const Logits logits = network_.logits(std::max(chunk, layout_.lanes));
+    const Logits logits = network_.logits(std::max(chunk, layout_.lanes()));
     size_t done = 0;
     uint64_t steps = 0;
     while (find_active(steps)) {
@@ -104,7 +98,7 @@ class NetworkFrame {
     const auto cache = open(1);
     if (const auto views = cache->views()) return decode_afar(*views, progress);
     prepare(lanes_.size());
-    const Logits logits = network_.logits(layout_.lanes);
+    const Logits logits = network_.logits(layout_.lanes());
     size_t done = 0;
     for (uint64_t steps = 0; find_active(steps); ++steps) {
       take_inputs();
@@ -162,7 +156,7 @@ class NetworkFrame {
 
   // `chunk`: tokens of a lane in a pass.
   std::unique_ptr<EngineCache> open(uint32_t chunk) const {
-    return network_.open(static_cast<int>(layout_.lanes), static_cast<int>(layout_.window), static_cast<int>(layout_.anchor),
+    return network_.open(static_cast<int>(layout_.lanes()), static_cast<int>(layout_.window), static_cast<int>(layout_.anchor),
                          static_cast<int>(chunk));
   }
 
@@ -183,7 +177,7 @@ class NetworkFrame {
   };
 
   // Lane 0 codes alone until the others can look back at its anchor.
-  bool alone(uint64_t steps) const { return layout_.lanes > 1 && steps < layout_.anchor; }
+  bool alone(uint64_t steps) const { return layout_.lanes() > 1 && steps < layout_.anchor; }
   // Finds the lanes that code a token after so many steps; false at the end.
   bool find_active(uint64_t steps) {
     active_.clear();
@@ -340,12 +334,6 @@ class NetworkFrame {
     void skip(int bit) { frame.mixer_.skip_bit(bit); }
   };
 
-  static std::vector<uint32_t> ends(const Layout& layout, uint32_t size) {
-    std::vector<uint32_t> all(layout.lanes);
-    for (uint32_t l = 0; l < layout.lanes; ++l) all[l] = lane_end(size, layout.lanes, l);
-    return all;
-  }
-
   // A decision of a known token, written down until its turn to be coded.
   struct Decision {
     enum Kind : uint8_t { kByte, kInside, kEnd, kBit, kSkip, kDone } kind;
@@ -450,7 +438,6 @@ class NetworkFrame {
   Pool& pool_;
   const Layout layout_;
   Bits& bits_;
-  const std::vector<uint32_t> ends_;
   mixer::PlannedMixer<kProfile> mixer_;
   Bias bias_;
   // The two views of the network on each lane's next token: its own, for the encoder only one for each

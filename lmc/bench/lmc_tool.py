@@ -72,7 +72,7 @@ def about(coded: bytes) -> dict[str, Any]:
     needed = {
         member.model_name
         for member in members
-        if any(frame.method == "network" for frame in member.frames)
+        if any(frame.method.startswith("network") for frame in member.frames)
     }
     found = [model for model in registry.installed() if model.name in needed]
     small = {path for frame in frames for path in _networks(frame)}

@@ -83,7 +83,7 @@ def of_network(documents: list[bytes], model: Model) -> Numbers:
     for document in documents:
         ids = model.tokenizer.encode(document)
         _, start = _native.encode_network(
-            network, model.vocabulary, 1, 1024, 16, len(document), ids,
+            network, model.vocabulary, [len(document)], 1024, 16, ids,
             np.array([len(ids)], np.uint32), start=start, learn=True,
         )  # fmt: skip
     return cut(start, NETWORK_PROFILE)

@@ -118,6 +118,7 @@ def test_nonsense_is_refused(line: str) -> None:
         ("models list --json", ModelOptions("list", json=True)),
         ("models pull a b", ModelOptions("pull", ("a", "b"))),
         ("models import dir --name x", ModelOptions("import", ("dir",), name="x")),
+        ("models import f.gguf --delta d", ModelOptions("import", ("f.gguf",), delta="d")),
         ("models verify", ModelOptions("verify")),
         ("models rm -q a", ModelOptions("rm", ("a",), quiet=1)),
     ],

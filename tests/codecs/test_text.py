@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from lmc.codecs import encode_frame, text
 from lmc.codecs.base import Frame, Settings
-from lmc.codecs.text import FAST, NETWORK, NORMAL, PRIMED, STRONG, Layout
+from lmc.codecs.text import FAST, LANES, NETWORK, NORMAL, PRIMED, STRONG, Layout
 from lmc.errors import Corrupt, ModelMissing, Usage
 from lmc.kernels import _native
 from lmc.models import registry
@@ -65,7 +65,7 @@ def test_network_frames_come_back(name: str, layout: Layout, model: Model) -> No
     if layout.lanes > len(data):
         return
     frame = text.encode_network(data, model, layout, threads=2)
-    assert frame.method == NETWORK
+    assert frame.method == (NETWORK if layout.lanes == 1 else LANES)
     assert frame.model == model.card.wire_id
     assert back(frame, len(data), model, threads=1) == data
     assert back(frame, len(data), model, threads=2) == data
@@ -87,6 +87,34 @@ def test_embedded_models_code_in_lanes(name: str) -> None:
         frame = text.encode_network(PROSE, model, layout, threads=2)
         assert len(frame.payload) < len(PROSE) / 3
         assert back(frame, len(PROSE), model, threads=1) == PROSE
+
+
+@given(st.integers(1, 5000), st.integers(1, 256), st.integers(0, 255))
+def test_all_lanes_end_in_the_same_step(tokens: int, lanes: int, anchor: int) -> None:
+    layout = Layout(lanes, 16, anchor).fitted(tokens)
+    ends = layout.deal(tokens)
+    first, *others = np.diff([0, *ends]).tolist()
+    assert len(ends) == layout.lanes
+    assert ends[-1] == tokens
+    if others:
+        begun = layout.anchor  # when the other lanes do
+        assert first > begun
+        assert min(others) >= 1
+        assert max(first - begun, *others) - min(first - begun, *others) <= 1
+
+
+@given(st.sets(st.integers(1, 1 << 20), min_size=1, max_size=256))
+def test_sizes_of_lanes_come_back(ends: set[int]) -> None:
+    table = text.write_sizes(sorted(ends))
+    assert text.read_sizes(table + b"bits", len(ends), max(ends)) == (sorted(ends), b"bits")
+
+
+@pytest.mark.parametrize(
+    "table", [b"", b"\x13", b"\x14\x80", b"\x80\x80\x01", b"\x27"], ids=bytes.hex
+)
+def test_impossible_sizes_of_lanes_are_corrupt(table: bytes, model: Model) -> None:
+    with pytest.raises(Corrupt):
+        text.decode_frame(LANES, b"\x01\x00\x00", table, 20, model, 1)
 
 
 @pytest.mark.parametrize(("lane_size", "lanes"), [(0, 1), (1024, 5), (1500, 4), (6000, 1)])

@@ -7,6 +7,7 @@ A new case goes to the end of `cases`; its file and its line in README.md are ma
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -75,6 +76,19 @@ def network(lanes: int, window: int, anchor: int, path: Path = HERE / "tiny.safe
     """PROSE in a network frame, by a model that make_model.py makes or one that comes with lmc."""
     layout = text.Layout(lanes, window, anchor)
     return coded(text.encode_network(PROSE, read(path), layout, 1), PROSE)
+
+
+def kept(name: str) -> bytes:
+    """A file of a kind that is read, and no longer written: several lanes by method 4."""
+    return (HERE / f"{name}.lmc").read_bytes()
+
+
+def empty_lane() -> bytes:
+    """A frame whose first lane has no bytes."""
+    layout = text.Layout(2, 32, 9)
+    made = text.encode_network(PROSE, read(HERE / "tiny.safetensors"), layout, 1)
+    sizes = varint(len(PROSE) // 2 * 2 - 1)
+    return coded(replace(made, payload=sizes + made.payload[2:]), PROSE)
 
 
 def picture(name: str) -> bytes:
@@ -404,7 +418,7 @@ def cases() -> list[tuple[str, str, str, bytes]]:
             "good-network-lanes",
             good(PROSE),
             "method 4 with 3 lanes and an anchor",
-            network(3, 32, 9),
+            kept("good-network-lanes"),
         ),
         *(
             (f"good-{name}", good(PROSE), why, coded(text.encode_bytes(PROSE, method), PROSE))
@@ -424,13 +438,13 @@ def cases() -> list[tuple[str, str, str, bytes]]:
             "good-network2-lanes",
             good(PROSE),
             "the same with 3 lanes and an anchor",
-            network(3, 32, 9, HERE / "tiny2.safetensors"),
+            kept("good-network2-lanes"),
         ),
         *(
             (f"good-{name}", good(PROSE), "method 4 with a model that comes with lmc", data)
             for name, data in (
                 ("lmc-tiny", network(1, 768, 16, EMBEDDED / "lmc-tiny.safetensors")),
-                ("lmc-small", network(2, 768, 128, EMBEDDED / "lmc-small.safetensors")),
+                ("lmc-small", kept("good-lmc-small")),
             )
         ),
         *(
@@ -487,6 +501,13 @@ def cases() -> list[tuple[str, str, str, bytes]]:
                     "",
                 ),
             )
+        ),
+        ("good-lanes", good(PROSE), "method 12 with 3 lanes and an anchor", network(3, 32, 9)),
+        (
+            "bad-lanes",
+            "Corrupt: a lane of a network frame has no bytes",
+            "method 12: the first lane is empty",
+            empty_lane(),
         ),
     ]
 

@@ -103,7 +103,7 @@ def start(everything: dict[str, Any], text: bytes) -> Any:
     model = Model(card("tiny2", REACH, everything), everything)
     ids = model.tokenizer.encode(text)
     _, learned = _native.encode_network(
-        model.network(1), model.vocabulary, 1, 64, 4, len(text), ids,
+        model.network(1), model.vocabulary, [len(text)], 64, 4, ids,
         np.array([len(ids)], np.uint32), start=_native.unlearned(NETWORK_PROFILE), learn=True,
     )  # fmt: skip
     return np.frombuffer(learned, "<u4").copy()

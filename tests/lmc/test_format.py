@@ -30,6 +30,7 @@ def test_wire_ids_are_only_ever_appended_to() -> None:
         9: ("jpeg", "jpeg"),
         10: ("audio", "audio"),
         11: ("video", "video"),
+        12: ("network-lanes", "text"),
     }
 
 

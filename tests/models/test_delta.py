@@ -65,6 +65,17 @@ def test_a_delta_changes_the_checkpoint_exactly(tiny_gguf: Path, tmp_path: Path)
     assert (adapted.tensor("embed") == base.tensor("embed")).all()
 
 
+def test_a_checkpoint_is_imported_with_its_delta(
+    tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LMC_HOME", str(tmp_path))
+    delta = save(tmp_path / "a.delta", made_up(GgufCheckpoint(tiny_gguf)))
+    plain = registry.import_checkpoint(tiny_gguf, "plain", threads=1)
+    tuned = registry.import_checkpoint(tiny_gguf, "tuned", threads=1, delta=delta)
+    assert tuned.card.source == plain.card.source + ", tuned"
+    assert tuned.card.identity != plain.card.identity
+
+
 def test_the_delta_of_another_network_is_refused(
     tiny: Path, tiny_gguf: Path, tmp_path: Path
 ) -> None:

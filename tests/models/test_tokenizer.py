@@ -100,16 +100,6 @@ def test_any_bytes_come_back(tokenizer: Tokenizer, data: bytes) -> None:
     assert tokenizer.table.join(tokenizer.greedy(data)) == data
 
 
-@pytest.mark.parametrize("batch", [1, 20, 1 << 20])
-def test_parts_together_are_what_they_are_alone(
-    sentencepiece: Tokenizer, batch: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    alone = [sentencepiece.encode(part) for part in HARD]
-    monkeypatch.setattr("lmc.models.tokenizer.BATCH", batch)
-    together = sentencepiece.encode_all(HARD)
-    assert [ids.tolist() for ids in together] == [ids.tolist() for ids in alone]
-
-
 def test_text_is_split_as_the_checkpoint_does(tokenizer: Tokenizer, tiny: Path, text: str) -> None:
     from tokenizers import Tokenizer as HfTokenizer
 
