@@ -26,7 +26,7 @@ CODECS = ("auto", "raw", "bytes", "text", "image", "audio", "video")
 MOST_WHOLE = 1 << 28  # bytes of an image, audio or video file that is taken apart as a whole
 FRAME_SIZE = 1 << 24
 MIN_LANE_SIZE = 1 << 10  # less is all beginning
-MIN_WINDOW, MAX_WINDOW = 16, 4096  # tokens, those of the anchor included
+WINDOW_UNIT, MAX_WINDOW = 16, 4096  # tokens, those of the anchor included
 # One core codes a frame of byte models, so smaller frames are faster, and a little larger.
 BYTES_FRAME_SIZES = {1: 1 << 22, 2: 1 << 23}
 
@@ -83,10 +83,10 @@ class Settings:
                 f"a lane of {self.lane_size} bytes is out of range",
                 hint=f"from {MIN_LANE_SIZE} to {MAX_FRAME_SIZE} bytes",
             )
-        if self.window != 0 and not MIN_WINDOW <= self.window <= MAX_WINDOW:
+        if self.window != 0 and not WINDOW_UNIT <= self.window <= MAX_WINDOW:
             raise Usage(
                 f"a window of {self.window} tokens is out of range",
-                hint=f"from {MIN_WINDOW} to {MAX_WINDOW} tokens",
+                hint=f"from {WINDOW_UNIT} to {MAX_WINDOW} tokens",
             )
 
 

@@ -62,8 +62,8 @@ def lanes(path: str, count: int, window: int, numbers: list[int]) -> None:
     model = text.model_of(lmc.Settings(level=9))
     data = Path(path).read_bytes()[:count]
     for number in numbers:
-        anchor = text.ANCHOR if number == 1 else text.SHARED_ANCHOR
-        frame = text.encode_network(data, model, text.Layout(number, window, anchor), 0)
+        layout = text.Layout(number, window, text.ANCHOR)
+        frame = text.encode_network(data, model, layout, 0)
         tell(
             file=Path(path).name,
             sha256=digest(data),
@@ -81,10 +81,10 @@ def llama(gguf: str, path: str, count: int) -> None:
 
     model = text.model_of(lmc.Settings(level=9))
     data = Path(path).read_bytes()[:count]
-    layout = text.Layout(64, 512, text.SHARED_ANCHOR)
+    layout = text.Layout(64, 512, text.ANCHOR)
     other = llama_cpp.Llama(gguf, n_ctx=512, n_threads=1, verbose=False)
     prompt = other.tokenize(data[:64])
-    tokens = sum(len(model.tokenizer.encode(lane)) for lane in text.cut(data, layout.lanes))
+    tokens = len(model.tokenizer.encode(data))
     text.encode_network(data[:4096], model, layout, 1)  # the weights are packed now
     for _ in range(3):
         other.reset()
