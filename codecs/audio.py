@@ -166,7 +166,7 @@ def encode(data: bytes, settings: Settings, report: Report | None = None) -> Fra
             out.number(2 + first[c])
             continue
         out.number(int(low_ != high))
-        out.number(_folded(low_))
+        out.signed(low_)
         if low_ != high:
             out.number(high - low_ - 1)
             kept.append(c)
@@ -283,14 +283,6 @@ def samples_of(params: bytes) -> int:
 # ---- parts ---------------------------------------------------------------------------------------
 
 
-def _folded(value: int) -> int:
-    return 2 * value if value >= 0 else -2 * value - 1
-
-
-def _unfolded(value: int) -> int:
-    return value >> 1 if value % 2 == 0 else -(value >> 1) - 1
-
-
 def _depth(samples: Samples) -> int:
     """Bits of the largest sample, with its sign."""
     return max(int(samples.max()), ~int(samples.min())).bit_length() + 1
@@ -331,7 +323,7 @@ def _table(values: NDArray[np.int32]) -> bytes:
         steps.number(step - 1)
     plain = steps.done()
     out.number(len(values))
-    out.number(_folded(int(values[0])))
+    out.signed(int(values[0]))
     out.number(len(plain))
     out.blob(text.encode_aside(plain))
     return out.done()
@@ -351,7 +343,7 @@ def _quick(samples: Samples) -> int:
 
 def _values(reader: Reader, most: int, threads: int) -> NDArray[np.int32]:
     """The list that `_sparse` made, of at most so many values."""
-    count, first = reader.number(min(most, 1 << DEPTH)), _unfolded(reader.number(1 << 33))
+    count, first = reader.number(min(most, 1 << DEPTH)), reader.signed(1 << 33)
     size = reader.number(4 * count)
     steps = Reader(text.decode_aside(reader.blob(), size, threads))
     values = [first]
@@ -377,7 +369,7 @@ def _channels(
                 raise Corrupt("a channel of a sound copies one that is not there")
             sources.append(kind - 2)
             continue
-        low = _unfolded(reader.number(1 << DEPTH))
+        low = reader.signed(1 << DEPTH)
         high = low + reader.number(1 << DEPTH) + 1 if kind else low
         if low < -(1 << (DEPTH - 1)) or high >= 1 << (DEPTH - 1):
             raise Corrupt("the range of a channel is too wide")

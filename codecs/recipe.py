@@ -21,6 +21,10 @@ class Writer:
             value >>= 7
         self._parts.append(bytes([value]))
 
+    def signed(self, value: int) -> None:
+        """0, -1, 1, -2, … as the numbers 0, 1, 2, 3, …"""
+        self.number(2 * value if value >= 0 else -2 * value - 1)
+
     def raw(self, data: bytes) -> None:
         self._parts.append(data)
 
@@ -49,6 +53,11 @@ class Reader:
                     break
                 return value
         raise Corrupt("a number in a frame is out of range")
+
+    def signed(self, most: int) -> int:
+        """`most`: of the number that stands for it."""
+        number = self.number(most)
+        return number // 2 if number % 2 == 0 else -(number // 2) - 1
 
     def raw(self, size: int) -> bytes:
         part = self._data[self._at : self._at + size]

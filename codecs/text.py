@@ -78,8 +78,7 @@ def write_sizes(ends: list[int]) -> bytes:
     out = Writer()
     equal = ends[-1] // len(ends)
     for begin, end in pairwise([0, *ends[:-1]]):
-        more = end - begin - equal
-        out.number(2 * more if more >= 0 else -2 * more - 1)
+        out.signed(end - begin - equal)
     return out.done()
 
 
@@ -89,9 +88,7 @@ def read_sizes(payload: bytes, lanes: int, size: int) -> tuple[list[int], bytes]
     reader = Reader(payload)
     equal, ends = size // lanes, [0]
     for _ in range(lanes - 1):
-        number = reader.number(2 * size)
-        more = number // 2 if number % 2 == 0 else -(number + 1) // 2
-        ends.append(ends[-1] + equal + more)
+        ends.append(ends[-1] + equal + reader.signed(2 * size))
     ends.append(size)
     if any(end <= begin for begin, end in pairwise(ends)):
         raise Corrupt("a lane of a network frame has no bytes")
