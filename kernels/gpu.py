@@ -6,9 +6,10 @@ choice decides speed alone and is the whole process's: no file says where it was
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from lmc.errors import Usage
@@ -60,6 +61,16 @@ def use(device: str, size: int | None = None) -> None:
     if number and int(number) >= len(found):
         raise Usage(f"there is no device {device!r}", hint=f"there are {len(found)} GPUs")
     _chosen = (int(number),) if number else tuple(range(len(found)))
+    for place in _chosen:
+        Thread(target=_wake, args=(place,)).start()
+
+
+def _wake(place: int) -> None:
+    """Start a GPU while files and models are opened. What fails is told when it is used."""
+    from lmc.kernels._native import cuda_wake
+
+    with suppress(RuntimeError):
+        cuda_wake(str(LIBRARY), place)
 
 
 def chosen() -> tuple[int, ...]:

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterable
 from itertools import pairwise
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,7 @@ class Tokenizer:
         if self._hf.get_vocab_size() > len(ids) or (len(ids) and ids.max() >= len(table)):
             raise Corrupt("the model's tokenizer does not fit its token table")
         self.table = table
+        self._turn = Lock()
         self._ids = ids
         self._index: dict[bytes, int] = {}
         self._lengths: dict[int, list[int]] = {}
@@ -198,7 +200,9 @@ class Tokenizer:
     def _texts(self, chunks: list[str]) -> list[Ids]:
         if not chunks:
             return []
-        found = self._hf.encode_batch_fast(chunks, add_special_tokens=False)
+        # The library uses all cores by itself: in turns, the first of many frames are done soon.
+        with self._turn:
+            found = self._hf.encode_batch_fast(chunks, add_special_tokens=False)
         return [
             self._checked(chunk.encode(), self._ids[np.array(encoding.ids, np.int64)])
             for chunk, encoding in zip(chunks, found, strict=True)

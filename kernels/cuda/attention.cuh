@@ -621,7 +621,7 @@ __global__ void __launch_bounds__(kAttend, 3) attend(Heads h, const Keys* caches
 constexpr int kMostQueries = 16;
 __host__ __device__ inline size_t room_of_run(int keys, int queries, int head_dim) {
   const size_t wide = static_cast<size_t>(padded(keys + 7)), q = static_cast<size_t>(queries);
-  return 4 * (3 + q) * (wide + kApart) + 2 * q * static_cast<size_t>(head_dim) + 4 * q * static_cast<size_t>(head_dim + 2);
+  return 4 * (3 + q) * (wide + kApart) + 4 * q * static_cast<size_t>(head_dim + 2);
 }
 
 template <int kSets, int kPieces>  // of eight queries, of 64 columns
@@ -645,9 +645,8 @@ __global__ void __launch_bounds__(kAttend, 3) attend_runs(Heads h, const Keys* c
   int* const value_scale = key_scale + wide;
   int* const scores = value_scale + wide;           // [queries][stride]
   int* const mixed = scores + count * stride;       // [queries][hd]
-  int8_t* const own = reinterpret_cast<int8_t*>(mixed + count * hd);  // [2][queries][hd]
-  int* const factor = reinterpret_cast<int*>(own + 2 * count * hd);   // of a query: its mixture is multiplied by this
-  int* const down_by = factor + count;                                // and shifted
+  int* const factor = mixed + count * hd;           // of a query: its mixture is multiplied by this
+  int* const down_by = factor + count;              // and shifted
   const int ring = row.lane * h.kv_heads + kv, oldest = start % keys.size;
   for (int i = threadIdx.x; i < wide; i += kAttend) {
     const int at = i - anchored;
@@ -659,19 +658,17 @@ __global__ void __launch_bounds__(kAttend, 3) attend_runs(Heads h, const Keys* c
       place = ring * keys.size + (oldest + at >= keys.size ? oldest + at - keys.size : oldest + at);
     }
     token[i] = place;
-    key_scale[i] = there ? keys.key_scale[place] : 0;
-    value_scale[i] = there ? keys.value_scale[place] : 0;
+    if (there) {
+      copy_later(key_scale + i, keys.key_scale + place);
+      copy_later(value_scale + i, keys.value_scale + place);
+    } else {
+      key_scale[i] = value_scale[i] = 0;
+    }
   }
   const size_t far = keys.local ? 0 : static_cast<size_t>(queries.rows) * h.heads;
   const auto query = [&](int j) { return static_cast<size_t>(first_row + j / together) * h.heads + kv * together + j % together; };
-  for (int j = warp; j < count; j += kWarps) {
-    const size_t of = query(j);
-    for (int c = lane; c < hd / 4; c += 32) {
-      reinterpret_cast<int*>(own + j * hd)[c] = reinterpret_cast<const int*>(queries.q + of * hd)[c];
-      if (from_anchor > 0) reinterpret_cast<int*>(own + (count + j) * hd)[c] = reinterpret_cast<const int*>(queries.q + (of + far) * hd)[c];
-    }
-    for (int c = lane; c < hd; c += 32) mixed[j * hd + c] = 0;
-  }
+  for (int i = threadIdx.x; i < count * hd; i += kAttend) mixed[i] = 0;
+  asm volatile("cp.async.wait_all;" ::: "memory");
   __syncthreads();
 
   // Scores: a thread has two keys of eight, and the queries g and g + 8. Those of keys that a row does not see are far below
@@ -691,7 +688,7 @@ __global__ void __launch_bounds__(kAttend, 3) attend_runs(Heads h, const Keys* c
       for (int piece = 0; piece < kPieces; ++piece) {
         const int j = g + 8 * set, c = 64 * piece + 16 * t;
         if (j >= count || c >= hd) continue;
-        const int4 q = *reinterpret_cast<const int4*>(own + (j + (anchor ? count : 0)) * hd + c);
+        const int4 q = *reinterpret_cast<const int4*>(queries.q + (query(j) + (anchor ? far : 0)) * hd + c);
         int(&to)[8] = own_query[piece];
         to[set] = q.x, to[2 + set] = q.y, to[4 + set] = q.z, to[6 + set] = q.w;
       }
@@ -839,14 +836,19 @@ __global__ void __launch_bounds__(kAttend, 3) attend_runs(Heads h, const Keys* c
   }
 }
 
-// Makes rows of trees part of their lanes: a block for each kept row and head of keys.
-struct Kept {
-  int lane, slot, position;
+// A way in a tree of a lane, from its end to its beginning.
+constexpr int kTree = 64;  // rows of a tree
+struct Way {
+  int lane, rows;
+  struct {
+    int slot, position;
+  } row[kTree];
 };
-__global__ void keep_rows(Heads h, Keys keys, const Kept* kept) {
-  const Kept k = kept[blockIdx.x];
-  const int lane = k.lane * h.kv_heads + static_cast<int>(blockIdx.y);
-  const int from = keys.tree + lane * keys.branches + k.slot, to = lane * keys.size + k.position % keys.size;
+// Makes it part of its lane: a block for each row, head of keys and layer. keys: of each layer, `stride` apart.
+__global__ void keep_rows(Heads h, const Keys* all, int stride, Way way) {
+  const Keys keys = all[blockIdx.z * stride];
+  const int lane = way.lane * h.kv_heads + static_cast<int>(blockIdx.y);
+  const int from = keys.tree + lane * keys.branches + way.row[blockIdx.x].slot, to = lane * keys.size + way.row[blockIdx.x].position % keys.size;
   for (int i = threadIdx.x; i < h.head_dim; i += blockDim.x) {
     keys.key[static_cast<size_t>(to) * h.head_dim + i] = keys.key[static_cast<size_t>(from) * h.head_dim + i];
     keys.value[static_cast<size_t>(to) * h.head_dim + i] = keys.value[static_cast<size_t>(from) * h.head_dim + i];

@@ -86,10 +86,11 @@ class Batcher {
     }
     return nullptr;
   }
-  // Where nothing runs, nobody waits for others.
+  // Where nothing runs, nobody waits for others. Of an odd number the smaller half is enough: the larger one would
+  // leave too few for a pass of their own.
   bool due() const {
     const bool runs = std::any_of(benches_.begin(), benches_.end(), [](const Bench& b) { return b.busy; });
-    return !waiting_.empty() && (!runs || 2 * waiting_.size() >= members_);
+    return !waiting_.empty() && (!runs || waiting_.size() >= members_ / 2);
   }
 
   // Starts a pass for those that wait, and waits for its end.

@@ -261,19 +261,16 @@ void GpuCache::keep(int row) {
   const int lane = tree_[static_cast<size_t>(row)].lane;
   if (lane < 0) refuse("a way of that lane's tree has been kept");
   network_->use();
-  std::vector<Kept> kept;
+  Way way{lane, 0, {}};
   for (int i = row; i >= 0; i = tree_[static_cast<size_t>(i)].parent) {
     const TreeRow& r = tree_[static_cast<size_t>(i)];
-    kept.push_back({lane, r.slot, r.position});
+    way.row[way.rows++] = {r.slot, r.position};
   }
-  length_[static_cast<size_t>(lane)] = kept.front().position + 1;
-  const Memory<Kept> list(kept);
+  length_[static_cast<size_t>(lane)] = way.row[0].position + 1;
   const Heads heads = network_->model_.heads();
-  const cudaStream_t stream = workspace().stream();
-  for (const Keys& keys : layers_)
-    keep_rows<<<dim3(static_cast<unsigned>(kept.size()), static_cast<unsigned>(heads.kv_heads)), 64, 0, stream>>>(heads, keys, list.data());
+  const dim3 blocks(static_cast<unsigned>(way.rows), static_cast<unsigned>(heads.kv_heads), static_cast<unsigned>(layers_.size()));
+  keep_rows<<<blocks, 64, 0, workspace().stream()>>>(heads, network_->table_.keys() + slot_, kCaches, way);  // before the next pass
   must(cudaGetLastError());
-  must(cudaStreamSynchronize(stream));
   for (TreeRow& r : tree_) {
     if (r.lane == lane) r.lane = -1;
   }
@@ -443,6 +440,11 @@ extern "C" lmc::Engine* lmc_cuda_engine(const lmc::Tensors& tensors, const lmc::
     std::snprintf(error, room, "%s", e.what());
   }
   return nullptr;
+}
+
+// Starts a GPU, which takes some tenths of a second; what fails is told when it is used.
+extern "C" void lmc_cuda_wake(int device) {
+  if (cudaSetDevice(device) == cudaSuccess) cudaFree(nullptr);
 }
 
 // The number of GPUs, and their names one behind the other; -1 and the reason if none can be used.

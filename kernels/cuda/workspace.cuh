@@ -11,7 +11,6 @@ namespace lmc::cuda {
 constexpr int kMostRows = 2048;            // of one pass
 constexpr size_t kLogitsShare = 128;       // of a GPU's memory, that logits of one pass may take: some frames have a pass each
 constexpr int kChunk = 256;                // of one lane in one pass
-constexpr int kTree = 64;                  // rows of a tree
 constexpr int kCaches = 1024;              // that may be open
 constexpr size_t kRunRoom = 100 << 10;     // shared memory of a block that attends a run: two of them fit a processor
 constexpr int kLeastClustered = 64;        // rows from which on clusters work between attentions
@@ -55,9 +54,9 @@ class Workspace {
     return std::max(run, 1);
   }
 
-  // Memory for the rows of the next pass, when the one before is done.
+  // Memory for the rows of the next pass, when the one before is done; at once for all trees there may be.
   Row* rows(int count) {
-    make_room(bucket(count));
+    make_room(std::max(bucket(count), kTree));
     return rows_;
   }
   // A pass over the first `count` rows, each of which sees `seen` keys at most.
@@ -71,7 +70,10 @@ class Workspace {
     for (int i = count; i < rows; ++i) rows_[i].lane = -1;
     const int runs = find_runs(count, rows, run);
     must(cudaMemcpyAsync(given_.data(), rows_, static_cast<size_t>(rows) * sizeof(Row), cudaMemcpyHostToDevice, stream_));
-    cudaGraphExec_t& graph = graphs_[{rows, runs, seen, logits, taps}];
+    // A pass of its kind that comes once is not worth a graph, which takes longer to make than to run.
+    const auto [found, first] = graphs_.try_emplace(Kind{rows, runs, seen, logits, taps});
+    if (first) return run_kernels(rows, runs, seen, logits, taps);
+    cudaGraphExec_t& graph = found->second;
     if (!graph) {
       cudaGraph_t made;
       must(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
@@ -167,7 +169,9 @@ class Workspace {
     room_ = rows;
   }
   void drop_graphs() {
-    for (const auto& [key, graph] : graphs_) cudaGraphExecDestroy(graph);
+    for (const auto& [kind, graph] : graphs_) {
+      if (graph) cudaGraphExecDestroy(graph);
+    }
     graphs_.clear();
   }
 
@@ -331,8 +335,8 @@ class Workspace {
   Scratch s_;
   Row* rows_ = nullptr;  // read by the GPU from this memory
   Memory<Row> given_;
-  // By rows, runs, keys seen, whether logits are wanted, and the layers that are tapped.
-  std::map<std::tuple<int, int, int, bool, std::vector<int>>, cudaGraphExec_t> graphs_;
+  using Kind = std::tuple<int, int, int, bool, std::vector<int>>;  // rows, runs, keys seen, logits wanted, layers tapped
+  std::map<Kind, cudaGraphExec_t> graphs_;                         // null: it came once
   cudaStream_t stream_ = nullptr;
   Event done_;
 };

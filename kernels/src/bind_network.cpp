@@ -73,6 +73,10 @@ std::vector<std::string> cuda_devices(const std::string& path) {
   return names;
 }
 
+void cuda_wake(const std::string& path, int device) {
+  of_library<void(int)>(path, "lmc_cuda_wake")(device);
+}
+
 std::unique_ptr<Engine> cuda_engine(const std::string& path, const py::object& tensors, const py::object& architecture, int threads,
                                     int device) {
   const Given given(tensors, architecture);
@@ -152,6 +156,8 @@ void bind_network(py::module_& m) {
   py::class_<Network, Engine>(m, "Network", "The transformer on the processor.")
       .def(py::init(&make), py::arg("tensors"), py::arg("config"), py::arg("threads") = 0, py::arg("variant") = "");
   m.def("cuda_devices", &cuda_devices, py::arg("library"), "Names of the GPUs.");
+  m.def("cuda_wake", &cuda_wake, py::arg("library"), py::arg("device"), py::call_guard<py::gil_scoped_release>(),
+        "Start a GPU, which takes some tenths of a second.");
   m.def("cuda_engine", &cuda_engine, py::arg("library"), py::arg("tensors"), py::arg("config"), py::arg("threads"), py::arg("device"),
         "The transformer on a GPU.");
   py::class_<EngineCache>(m, "Cache", "Keys and values of some lanes.")

@@ -1,5 +1,6 @@
 #include "threads.hpp"
 
+#include <algorithm>
 #include <stdexcept>
 
 namespace lmc {
@@ -78,7 +79,8 @@ void Pool::start(int tasks, Call call, void* context) {
   state_ = generation << (2 * TASK_BITS) | static_cast<uint64_t>(tasks) << TASK_BITS;
   if (sleeping_ > 0) {
     std::lock_guard<std::mutex> hold(mutex_);
-    wake_.notify_all();
+    // No more than have something to do: each one that wakes costs the caller some microseconds.
+    for (int i = std::min(tasks - 1, sleeping_.load()); i > 0; --i) wake_.notify_one();
   }
   while (step(0)) {
   }

@@ -239,10 +239,6 @@ def test_the_plan_covers_its_frames() -> None:
         assert frame.model in (None, plan.model)
 
 
-if __name__ == "__main__":
-    print(payloads())
-
-
 def test_no_level_loses_to_the_byte_models() -> None:
     block = bytes(random.Random(1).choices(b"<a b='0'/>\n", k=20_000))
     data = block * 8
@@ -250,3 +246,29 @@ def test_no_level_loses_to_the_byte_models() -> None:
     frame = text.encode_frame(data, Settings(level=4))
     assert len(frame.payload) <= len(bytes_alone.payload)
     assert len(frame.payload) < len(data) // 8  # where the comparison is made
+
+
+@pytest.mark.parametrize(
+    ("share", "content"),
+    [
+        (0.0, random.Random(1).randbytes(200_000)),
+        (0.5, 2 * random.Random(1).randbytes(1_500_000)),  # farther apart than a block
+        (0.2, random.Random(1).randbytes(90_000) + 2 * random.Random(2).randbytes(30_000)),
+        (1.0, b"0123456789" * 10_000),
+        (1.0, b"Few strings to judge by."),
+        (1.0, b""),
+    ],
+)
+def test_what_is_repeated_is_found(share: float, content: bytes) -> None:
+    assert text.repeated(content) == pytest.approx(share, abs=0.04)
+
+
+def test_prose_does_not_repeat_itself_and_source_does() -> None:
+    prose = (ROOT / "corpora" / "time-machine.txt").read_bytes()
+    source = Path(text.__file__).read_bytes()
+    assert text.repeated(prose) < text.MUCH_REPEATED
+    assert text.repeated(source + prose + source) > text.MUCH_REPEATED
+
+
+if __name__ == "__main__":
+    print(payloads())
