@@ -234,6 +234,24 @@ std::unique_ptr<lmc::Vocabulary> make_vocabulary(const Array<uint8_t>& bytes,
       std::vector<uint32_t>(offsets.data(), offsets.data() + offsets.size()));
 }
 
+// Whether these tokens of a table (models/tokenizer.py, TokenTable) stand for the data.
+bool spells(const Array<uint8_t>& bytes, const Array<uint32_t>& offsets, const Array<int32_t>& ids, const py::buffer& data) {
+  const py::buffer_info info = data.request();
+  std::string_view left = view_of(info);
+  const std::string_view table(reinterpret_cast<const char*>(bytes.data()), static_cast<size_t>(bytes.size()));
+  const int32_t *id = ids.data(), *const end = id + ids.size();
+  const uint32_t* const bounds = offsets.data();
+  const py::ssize_t tokens = offsets.size() - 1;
+  py::gil_scoped_release release;
+  for (; id != end; ++id) {
+    if (*id < 0 || *id >= tokens || bounds[*id] > bounds[*id + 1] || bounds[*id + 1] > table.size()) return false;
+    const std::string_view token = table.substr(bounds[*id], bounds[*id + 1] - bounds[*id]);
+    if (left.substr(0, token.size()) != token) return false;
+    left.remove_prefix(token.size());
+  }
+  return left.empty();
+}
+
 // For the tests: one distribution, and a bias that learns from logits.
 Array<uint32_t> token_weights(const Array<int32_t>& logits, const std::optional<Array<int32_t>>& bias) {
   if (bias && bias->size() != logits.size()) throw py::value_error("logits and bias differ in length");
@@ -269,6 +287,8 @@ void bind_text(py::module_& m) {
   py::class_<lmc::Vocabulary>(m, "Vocabulary", "The sorted token table, walked as a trie.")
       .def(py::init(&make_vocabulary), py::arg("bytes"), py::arg("offsets"))
       .def("__len__", &lmc::Vocabulary::size);
+  m.def("spells", &spells, py::arg("bytes"), py::arg("offsets"), py::arg("ids"), py::arg("data"),
+        "Whether tokens of a table, which lie in bytes[offsets[i]:offsets[i + 1]], stand for data.");
   m.def("mixer_bytes", &mixer_bytes, py::arg("profile"), py::arg("size"),
         "Bytes that the byte models of a profile take at most for so many bytes of content.");
   m.def("encode_bytes", &encode_bytes, py::arg("profile"), py::arg("data"),

@@ -100,6 +100,17 @@ def test_any_bytes_come_back(tokenizer: Tokenizer, data: bytes) -> None:
     assert tokenizer.table.join(tokenizer.greedy(data)) == data
 
 
+def test_what_tokens_spell_is_known(tokenizer: Tokenizer) -> None:
+    table, data = tokenizer.table, b"tokens spell this"
+    ids = tokenizer.encode(data)
+    assert table.spells(ids, data)
+    assert table.spells(ids[:0], b"")
+    for other in (data + b"s", data[:-1], b"T" + data[1:], b""):
+        assert not table.spells(ids, other)
+    for wrong in (-1, len(table), -(2**31), 2**31 - 1):
+        assert not table.spells(np.array([*ids, wrong], np.int32), data)
+
+
 def test_text_is_split_as_the_checkpoint_does(tokenizer: Tokenizer, tiny: Path, text: str) -> None:
     from tokenizers import Tokenizer as HfTokenizer
 
