@@ -140,7 +140,7 @@ class TokenTable:
         return len(self.tokens)
 
     def spells(self, ids: Ids, data: bytes) -> bool:
-        """Whether `ids`, of which any may be out of range, stand for `data`; other threads go on."""
+        """Whether `ids`, which may be out of range, stand for `data`; other threads go on."""
         from lmc.kernels._native import spells
 
         return spells(self.data, self.offsets, ids, data)

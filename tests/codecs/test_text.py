@@ -266,8 +266,41 @@ def test_what_is_repeated_is_found(share: float, content: bytes) -> None:
 def test_prose_does_not_repeat_itself_and_source_does() -> None:
     prose = (ROOT / "corpora" / "time-machine.txt").read_bytes()
     source = Path(text.__file__).read_bytes()
-    assert text.repeated(prose) < text.MUCH_REPEATED
-    assert text.repeated(source + prose + source) > text.MUCH_REPEATED
+    assert text.repeated(prose) < 0.01
+    assert text.repeated(source + prose + source) > 0.05
+
+
+@pytest.mark.parametrize("kind", ["counter", "measured", "numbers", "far apart"])
+def test_no_level_loses_where_lanes_are_in_the_way(kind: str) -> None:
+    chance = random.Random(7)
+    data = {
+        "counter": "".join(f"item {i:07d} done\n" for i in range(6000)),
+        "measured": "".join(
+            f"2024-01-01 {i // 60 % 60:02d}:{i % 60:02d},{chance.gauss(24, 1):.2f},OK\n"
+            for i in range(3000)
+        ),
+        "numbers": "".join(f"{7919 * i % 100_003},{1_234_577 * i % 99_991}\n" for i in range(7000)),
+        "far apart": 2 * "".join(chance.choices("0123456789abcdef\n", k=40_000)),
+    }[kind].encode()
+    frame = text.encode_frame(data, Settings(level=3))
+    alone = text.encode_bytes(data, PRIMED + STRONG)
+    assert len(frame.payload) <= len(alone.payload)
+
+
+def test_of_prose_the_byte_models_are_tried_on_a_sample_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried = []
+    encode_bytes = text.encode_bytes
+
+    def counted(data: bytes, method: int) -> Frame:
+        tried.append(len(data))
+        return encode_bytes(data, method)
+
+    monkeypatch.setattr(text, "encode_bytes", counted)
+    prose = (ROOT / "corpora" / "time-machine.txt").read_bytes()
+    assert text.encode_frame(prose, Settings(level=3)).method == LANES
+    assert tried == [text.BLOCK]
 
 
 if __name__ == "__main__":
