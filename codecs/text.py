@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
@@ -193,19 +194,21 @@ def decode_frame(
             raise Corrupt("a network frame in a member without a model")
         opened = cast("Model", model)
         network = opened.network(threads)
-        with opened.turn, gpu.room(opened.card.name):
-            return _native.decode_network(
-                network,
-                opened.vocabulary,
-                ends,
-                layout.window,
-                layout.anchor,
-                payload,
-                report,
-                opened.start,
-                opened.speculation,
-                opened.draft() if opened.speculation and lanes == 1 else None,
-            )
+        frame = partial(
+            _native.decode_network,
+            network,
+            opened.vocabulary,
+            ends,
+            layout.window,
+            layout.anchor,
+            payload,
+            report,
+            opened.start,
+            opened.speculation,
+            opened.draft() if opened.speculation and lanes == 1 else None,
+        )
+        with opened.turn:
+            return gpu.code(frame, opened.card.name)
     except _native.Damaged as error:
         raise Corrupt(str(error)) from error
 
@@ -256,18 +259,20 @@ def encode_network(
     layout = layout.fitted(len(ids))
     stops = layout.deal(len(ids))
     ends = model.tokenizer.table.ends(ids)[np.array(stops) - 1].tolist()
-    with model.turn, gpu.room(model.card.name):
-        bits = _native.encode_network(
-            network.result(),
-            model.vocabulary,
-            ends,
-            layout.window,
-            layout.anchor,
-            ids,
-            np.diff([0, *stops]).astype(np.uint32),
-            report,
-            model.start,
-        )
+    frame = partial(
+        _native.encode_network,
+        network.result(),
+        model.vocabulary,
+        ends,
+        layout.window,
+        layout.anchor,
+        ids,
+        np.diff([0, *stops]).astype(np.uint32),
+        report,
+        model.start,
+    )
+    with model.turn:
+        bits = gpu.code(frame, model.card.name)
     method, table = (LANES, write_sizes(ends)) if layout.lanes > 1 else (NETWORK, b"")
     memory = network_memory(model, layout, len(data))
     return Frame(method, layout.to_params(), table + bits, model.card.wire_id, memory)

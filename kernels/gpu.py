@@ -9,15 +9,17 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from threading import Thread
-from typing import TYPE_CHECKING, Any
+from threading import Condition, Thread
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lmc.errors import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from lmc.kernels._native import Engine
+
+T = TypeVar("T")
 
 LIBRARY = Path(__file__).with_name("_cuda.so")
 """Made by the build where CUDA's compiler is found."""
@@ -78,16 +80,52 @@ def chosen() -> tuple[int, ...]:
     return _chosen
 
 
-@contextmanager
-def room(model: str) -> Iterator[None]:
-    """Around the coding of a frame: raises Usage, which says what a GPU's memory cannot hold."""
-    try:
-        yield
-    except MemoryError as error:
-        if not _chosen:
-            raise
-        why = f"the GPU has no room for a frame with {model}: {error}"
-        raise Usage(why, hint="--device cpu, or --threads 1 for fewer frames at a time") from error
+def code(frame: Callable[[], T], model: str) -> T:
+    """Run `frame`, which codes one. Where a GPU's memory is full it waits until another frame has
+    ended, and begins again: from then on there are as many at a time as there were beside it.
+    Raises Usage, which says what a GPU's memory cannot hold, where it is alone."""
+    while True:
+        with _seats.taken():
+            try:
+                return frame()
+            except MemoryError as error:
+                if not _chosen:
+                    raise
+                if not _seats.fewer():
+                    why = f"the GPU has no room for a frame with {model}: {error}"
+                    raise Usage(why, hint="--device cpu, or smaller lanes or frames") from error
+
+
+class _Seats:
+    """Frames at work on GPUs: any number, until one finds a memory full."""
+
+    def __init__(self) -> None:
+        self._change = Condition()
+        self._taken = 0
+        self._most: int | None = None
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        with self._change:
+            self._change.wait_for(lambda: self._most is None or self._taken < self._most)
+            self._taken += 1
+        try:
+            yield
+        finally:
+            with self._change:
+                self._taken -= 1
+                self._change.notify_all()
+
+    def fewer(self) -> bool:
+        """From now on only as many as the others are, but one at least; False if it was alone,
+        and known to be."""
+        with self._change:
+            before, others = self._most, self._taken - 1
+            self._most = max(1, others if before is None else min(others, before))
+            return others > 0 or before != 1
+
+
+_seats = _Seats()
 
 
 def engine(tensors: Mapping[str, Any], config: Mapping[str, Any], threads: int, gpu: int) -> Engine:

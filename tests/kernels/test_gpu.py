@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import runpy
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -87,8 +90,33 @@ def test_a_full_gpu_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MemoryError):
         lmc.compress(SAMPLE.read_bytes()[:5000], 4)
     monkeypatch.setattr(gpu, "_chosen", (0,))
-    with pytest.raises(Usage, match="lmc-tiny: the keys of 64 lanes"), gpu.room("lmc-tiny"):
-        full()
+    monkeypatch.setattr(gpu, "_seats", gpu._Seats())
+    with pytest.raises(Usage, match="lmc-tiny: the keys of 64 lanes"):
+        gpu.code(full, "lmc-tiny")
+
+
+def test_frames_wait_where_a_gpu_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "_chosen", (0,))
+    monkeypatch.setattr(gpu, "_seats", gpu._Seats())
+    lock, room = Lock(), 3
+    inside = tries = 0
+
+    def frame(number: int) -> int:
+        nonlocal inside, tries
+        with lock:
+            tries += 1
+            if inside == room:
+                raise MemoryError("full")
+            inside += 1
+        sleep(0.01)
+        with lock:
+            inside -= 1
+        return number
+
+    with ThreadPoolExecutor(16) as pool:
+        done = pool.map(lambda number: gpu.code(lambda: frame(number), "lmc-tiny"), range(40))
+        assert list(done) == list(range(40))
+    assert 40 < tries < 40 + 16 * 14  # each of them found it full, at worst with one less each time
 
 
 needs_gpu = pytest.mark.skipif(not gpus(), reason="there is no GPU")
