@@ -63,8 +63,9 @@ def use(device: str, size: int | None = None) -> None:
     if number and int(number) >= len(found):
         raise Usage(f"there is no device {device!r}", hint=f"there are {len(found)} GPUs")
     _chosen = (int(number),) if number else tuple(range(len(found)))
-    for place in _chosen:
-        Thread(target=_wake, args=(place,)).start()
+    if kind == "cuda":  # what "auto" has found may not be wanted: of pictures nobody asks a network
+        for place in _chosen:
+            Thread(target=_wake, args=(place,)).start()
 
 
 def _wake(place: int) -> None:
