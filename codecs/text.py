@@ -326,8 +326,8 @@ SAMPLES = 4
 _NOT_TEXT = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f\udc80-\udcff]")
 MOST_NOT_TEXT = 0.30
 
-# Byte models learn: a sample of BLOCK bytes takes up to 1.25 times as much a byte as all of them.
-SAMPLES_PROMISE = 1.3
+# Byte models learn, and of PROBE bytes make up to 1.3 times as much a byte as of all.
+PROBE, PROMISE = 1 << 15, 1.4
 STRING = 32  # bytes
 PICKED = 16  # one string of so many
 
@@ -343,12 +343,12 @@ def _or_bytes(mixed: Frame, data: bytes) -> Frame:
     Those win where they know all that the network knows, and lanes are in their way: of rows by a
     rule, of languages that the network has not learned, of what is repeated over long distances.
     A sample shows how well, but for the last; what has been there before costs little then."""
-    middle = max(0, len(data) - BLOCK) // 2
-    sample = data[middle : middle + BLOCK]
+    middle = max(0, len(data) - PROBE) // 2
+    sample = data[middle : middle + PROBE]
     alone = encode_bytes(sample, PRIMED + STRONG)
     if len(sample) < len(data):
         promised = len(alone.payload) / len(sample) * len(data) * (1 - repeated(data))
-        if promised > SAMPLES_PROMISE * len(mixed.payload):
+        if promised > PROMISE * len(mixed.payload):
             return mixed
         alone = encode_bytes(data, PRIMED + STRONG)
     return min(mixed, alone, key=lambda frame: len(frame.payload))

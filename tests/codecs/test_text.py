@@ -300,7 +300,7 @@ def test_of_prose_the_byte_models_are_tried_on_a_sample_alone(
     monkeypatch.setattr(text, "encode_bytes", counted)
     prose = (ROOT / "corpora" / "time-machine.txt").read_bytes()
     assert text.encode_frame(prose, Settings(level=3)).method == LANES
-    assert tried == [text.BLOCK]
+    assert tried == [text.PROBE]
 
 
 if __name__ == "__main__":
