@@ -85,13 +85,13 @@ def code(frame: Callable[[], T], model: str) -> T:
     """Run `frame`, which codes one. Where a GPU's memory is full it waits until another frame has
     ended, and begins again: from then on there are as many at a time as there were beside it.
     Raises Usage, which says what a GPU's memory cannot hold, where it is alone."""
+    if not _chosen:
+        return frame()
     while True:
         with _seats.taken():
             try:
                 return frame()
             except MemoryError as error:
-                if not _chosen:
-                    raise
                 if not _seats.fewer():
                     why = f"the GPU has no room for a frame with {model}: {error}"
                     raise Usage(why, hint="--device cpu, or smaller lanes or frames") from error

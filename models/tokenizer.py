@@ -139,12 +139,6 @@ class TokenTable:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def spells(self, ids: Ids, data: bytes) -> bool:
-        """Whether `ids`, which may be out of range, stand for `data`; other threads go on."""
-        from lmc.kernels._native import spells
-
-        return spells(self.data, self.offsets, ids, data)
-
     def join(self, ids: Ids) -> bytes:
         """The bytes that `ids` stand for."""
         tokens = self.tokens
@@ -162,6 +156,8 @@ class Tokenizer:
         """`ids`: original id -> id in the table, -1 for ids that must not occur."""
         from tokenizers import Tokenizer as HfTokenizer  # 0.03 s that a decoder need not pay
 
+        from lmc.kernels._native import Vocabulary
+
         try:
             self._hf = HfTokenizer.from_buffer(tokenizer_json)
         except Exception as error:  # the library raises bare exceptions
@@ -169,6 +165,7 @@ class Tokenizer:
         if self._hf.get_vocab_size() > len(ids) or (len(ids) and ids.max() >= len(table)):
             raise Corrupt("the model's tokenizer does not fit its token table")
         self.table = table
+        self._vocabulary = Vocabulary(table.data, table.offsets)
         self._turn = Lock()
         self._ids = ids
         self._index: dict[bytes, int] = {}
@@ -216,7 +213,7 @@ class Tokenizer:
 
     def _checked(self, data: bytes, ids: Ids) -> Ids:
         """`ids` if they spell `data`; else the longest matching tokens."""
-        return ids if self.table.spells(ids, data) else self.greedy(data)
+        return ids if self._vocabulary.spells(ids, data) else self.greedy(data)
 
     def greedy(self, data: bytes) -> Ids:
         """The longest token that matches, again and again; a single byte always does."""

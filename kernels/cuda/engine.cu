@@ -42,7 +42,6 @@ class GpuCache : public EngineCache {
   int window_, anchor_, chunk_, branches_, slot_;
   std::vector<int64_t> length_;
   Memory<int8_t> memory_;  // of all layers: many small allocations take a second
-  std::vector<Keys> layers_;
   std::unique_ptr<Workspace> workspace_;
   struct TreeRow {
     int lane, parent, slot, position;
@@ -204,28 +203,29 @@ GpuCache::GpuCache(GpuNetwork& network, int lanes, int window, int anchor, int c
   const size_t token = static_cast<size_t>(c.kv_heads) * static_cast<size_t>(2 * c.head_dim + 8);
   need("the keys of " + std::to_string(lanes) + " lanes of " + std::to_string(window) + " tokens",
        network.model_.layers.size() * static_cast<size_t>(anchor) * token, each * token, static_cast<size_t>(lanes), "lanes");
+  std::vector<Keys> layers;
   const auto lay = [&](int8_t* memory) {  // all arrays one behind the other; returns their bytes
     size_t end = 0;
     const auto take = [&](size_t bytes) {
       const size_t at = std::exchange(end, end + (bytes + 255) / 256 * 256);
       return memory ? memory + at : nullptr;
     };
-    layers_.clear();
+    layers.clear();
     for (const Layer& l : network.model_.layers) {
       const int size = sees(l) + chunk_;
       const size_t ring = all * static_cast<size_t>(size), shared = static_cast<size_t>(c.kv_heads) * static_cast<size_t>(anchor);
       const size_t tokens = ring + shared + (chunk_ > 1 ? all * static_cast<size_t>(branches_) : 0), wide = tokens * static_cast<size_t>(c.head_dim);
       if (tokens > INT32_MAX) refuse("so many lanes and so long a window do not fit a GPU");
       int8_t *const key = take(wide), *const value = take(wide), *const key_scale = take(4 * tokens), *const value_scale = take(4 * tokens);
-      layers_.push_back({key, value, reinterpret_cast<int*>(key_scale), reinterpret_cast<int*>(value_scale), size, sees(l), static_cast<int>(ring),
-                         static_cast<int>(ring + shared), anchor, branches_, anchor + window - 1, l.reach > 0});
+      layers.push_back({key, value, reinterpret_cast<int*>(key_scale), reinterpret_cast<int*>(value_scale), size, sees(l), static_cast<int>(ring),
+                        static_cast<int>(ring + shared), anchor, branches_, anchor + window - 1, l.reach > 0});
     }
     return end;
   };
   memory_ = Memory<int8_t>(lay(nullptr));
   lay(memory_.data());
   slot_ = network.table_.take();
-  network.table_.set(slot_, layers_);
+  network.table_.set(slot_, layers);
   ++network.caches_;
 }
 
@@ -268,7 +268,7 @@ void GpuCache::keep(int row) {
   }
   length_[static_cast<size_t>(lane)] = way.row[0].position + 1;
   const Heads heads = network_->model_.heads();
-  const dim3 blocks(static_cast<unsigned>(way.rows), static_cast<unsigned>(heads.kv_heads), static_cast<unsigned>(layers_.size()));
+  const dim3 blocks(static_cast<unsigned>(way.rows), static_cast<unsigned>(heads.kv_heads), static_cast<unsigned>(network_->model_.layers.size()));
   keep_rows<<<blocks, 64, 0, workspace().stream()>>>(heads, network_->table_.keys() + slot_, kCaches, way);  // before the next pass
   must(cudaGetLastError());
   for (TreeRow& r : tree_) {
