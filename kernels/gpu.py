@@ -29,7 +29,7 @@ WORTH = 1 << 20
 
 DEVICES = ("auto", "cpu", "cuda")
 
-_chosen: tuple[int, ...] = ()
+_choice: tuple[int, ...] | _Search = ()
 
 
 @cache
@@ -47,45 +47,69 @@ def names() -> tuple[str, ...]:
 
 def use(device: str, size: int | None = None) -> None:
     """Run networks on "cpu", on "cuda", which is all GPUs, on "cuda:0", … or on what "auto" finds
-    best for content of `size` bytes (None: nobody knows). Raises Usage."""
-    global _chosen
+    best for content of `size` bytes (None: nobody knows). Raises Usage for what no machine has."""
+    global _choice
     kind, colon, number = device.partition(":")
     if kind not in DEVICES or (colon and not (kind == "cuda" and number.isdecimal())):
         raise Usage(f"there is no device {device!r}", hint="devices: auto, cpu, cuda, cuda:0, …")
-    found: tuple[str, ...] = ()
-    if kind == "cuda":
-        found = names()
-    elif kind == "auto" and LIBRARY.exists() and (size is None or size >= WORTH):
+    certain = kind == "cuda"
+    worth = kind == "auto" and LIBRARY.exists() and (size is None or size >= WORTH)
+    _choice = _Search(number, certain) if certain or worth else ()
+
+
+def chosen() -> tuple[int, ...]:
+    """The numbers of the GPUs in use; none: the processor is. Raises Usage if there is none of
+    those that were asked for."""
+    return _choice if isinstance(_choice, tuple) else _choice.found()
+
+
+class _Search(Thread):
+    """Finds GPUs, and starts them, while files and models are opened: it takes half a second."""
+
+    def __init__(self, number: str, certain: bool) -> None:
+        """number: of the one that is asked for; none: all. certain: it is an error if there is
+        none; else they may not be wanted (of pictures nobody asks a network), and are not started.
+        """
+        super().__init__()
+        self._number, self._certain = number, certain
+        self._gpus: tuple[int, ...] = ()
+        self._error: Usage | None = None
+        self.start()
+
+    def run(self) -> None:
         try:
             found = names()
-        except Usage:
-            found = ()
-    if number and int(number) >= len(found):
-        raise Usage(f"there is no device {device!r}", hint=f"there are {len(found)} GPUs")
-    _chosen = (int(number),) if number else tuple(range(len(found)))
-    if kind == "cuda":  # what "auto" has found may not be wanted: of pictures nobody asks a network
-        for place in _chosen:
+        except Usage as error:
+            self._error = error if self._certain else None
+            return
+        if self._number and int(self._number) >= len(found):
+            why = f"there is no device 'cuda:{self._number}'"
+            self._error = Usage(why, hint=f"there are {len(found)} GPUs")
+            return
+        self._gpus = (int(self._number),) if self._number else tuple(range(len(found)))
+        for place in self._gpus if self._certain else ():
             Thread(target=_wake, args=(place,)).start()
+
+    def found(self) -> tuple[int, ...]:
+        self.join()
+        if self._error:
+            raise self._error
+        return self._gpus
 
 
 def _wake(place: int) -> None:
-    """Start a GPU while files and models are opened. What fails is told when it is used."""
+    """What fails is told when the GPU is used."""
     from lmc.kernels._native import cuda_wake
 
     with suppress(RuntimeError):
         cuda_wake(str(LIBRARY), place)
 
 
-def chosen() -> tuple[int, ...]:
-    """The numbers of the GPUs in use; none: the processor is."""
-    return _chosen
-
-
 def code(frame: Callable[[], T], model: str) -> T:
     """Run `frame`, which codes one. Where a GPU's memory is full it waits until another frame has
     ended, and begins again: from then on there are as many at a time as there were beside it.
     Raises Usage, which says what a GPU's memory cannot hold, where it is alone."""
-    if not _chosen:
+    if not chosen():
         return frame()
     while True:
         with _seats.taken():

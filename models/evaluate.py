@@ -58,6 +58,7 @@ def integer_bits(model: Model, ids: Ids, threads: int) -> float:
             sums = np.log2(np.exp2(scores - peak[:, None]).sum(axis=1)) + peak
             right = scores[np.arange(len(rows)), window[at : at + ROWS]]
             total += float((sums - right).sum())
+    model.verify()
     return total
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from copy import copy
 from dataclasses import asdict
 from functools import cached_property
@@ -263,17 +263,24 @@ class Model:
         """Bytes that the open model takes at most: its file and the packed weights."""
         return 5 * sum(tensor.nbytes for tensor in self.tensors.values()) // 2
 
-    @property
-    def turn(self) -> AbstractContextManager[object]:
-        """Held while a frame is coded: the processor's networks serve one at a time, GPUs many."""
-        return nullcontext() if gpu.chosen() else self._lock
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Held while a frame is coded: the processor's networks serve one at a time, GPUs many.
+
+        What was coded, or went wrong, leaves only when the model is known to be whole: its hash is
+        made meanwhile. Raises Corrupt if it is not."""
+        try:
+            with nullcontext() if gpu.chosen() else self._lock:
+                yield
+        finally:
+            self.verify()
 
     def network(self, threads: int) -> Engine:
         """The integer network, made at the first call for each thread count (0: all cores); on
-        several GPUs they take turns.
+        several GPUs they take turns. What they compute is right only if the file is whole (`turn`).
 
-        Raises Corrupt when the file is damaged, or when the values break a bound that the
-        arithmetic needs; Usage when the GPU cannot take it.
+        Raises Corrupt when the values break a bound that the arithmetic needs; Usage when the GPU
+        cannot take it.
         """
         gpus = gpu.chosen()
         place = gpus[next(self._turns) % len(gpus)] if gpus else None
@@ -284,7 +291,6 @@ class Model:
                 except ValueError as error:
                     self.verify()  # damage explains it better
                     raise Corrupt(f"the model {self.card.name} is unusable: {error}") from error
-            self.verify()
             return self._networks[threads, place]
 
     def _make(self, threads: int, place: int | None) -> Engine:
@@ -332,7 +338,7 @@ def _file(path: Path) -> Safetensors:
 
 def read(path: Path) -> Model:
     """Open the model at `path` and check all of it: layout and sizes at once, the identity while
-    the network is made, which does not leave before (`Model.verify`).
+    the first frame is coded, which does not leave before (`Model.turn`).
 
     Raises ModelMissing when there is no such file, Corrupt when it is damaged, Unsupported when it
     needs a newer lmc.

@@ -2,8 +2,9 @@
 
 Only the encoder splits text; a decoder joins the byte strings of the tokens. So every
 tokenization whose byte strings concatenate to the input is right, and the rest is a matter of
-size: the Hugging Face tokenizer where it reproduces the bytes, the longest token that matches
-where it does not, single bytes where the input is no text.
+size: what the checkpoint's tokenizer would do where that reproduces the bytes, the longest token
+that matches where it does not, single bytes where the input is no text. The usual tokenizers are
+run natively (kernels/src/merges.hpp), others by the Hugging Face library.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ import re
 from collections.abc import Iterable
 from itertools import pairwise
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lmc.errors import Corrupt, Unsupported
+
+if TYPE_CHECKING:
+    from lmc.kernels._native import Merges, Vocabulary
 
 Ids = npt.NDArray[np.int32]
 
@@ -149,25 +153,94 @@ class TokenTable:
         return np.cumsum(np.diff(self.offsets)[ids], dtype=np.int64)
 
 
+# The regular expressions that cut texts into pieces and are known natively: contractions or not,
+# and how many numbers are a piece. GPT-2's own comes with the ByteLevel pre-tokenizer.
+_SUCCESSOR = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_ENGLISH = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|"
+_SUCCESSORS = {
+    before + _SUCCESSOR % times: (bool(before), numbers)
+    for before in ("", _ENGLISH)
+    for times, numbers in (("", 1), ("{1,2}", 2), ("{1,3}", 3))
+}
+
+
+def _rules(pre_tokenizer: Any) -> dict[str, Any] | None:
+    """The native rules that cut like a byte-level pre-tokenizer; None if there are none."""
+    match [part for part in _parts(pre_tokenizer) if part.get("type") != "Sequence"]:
+        case [{"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}]:
+            return {"gpt2": True, "contractions": True, "numbers": 0}
+        case [
+            {"type": "Digits", "individual_digits": True},
+            {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
+        ]:
+            return {"gpt2": True, "contractions": True, "numbers": 1}
+        case [
+            {"type": "Split", "pattern": {"Regex": str(regex)}, "behavior": "Isolated"} as split,
+            {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False},
+        ] if regex in _SUCCESSORS and not split.get("invert"):
+            contractions, numbers = _SUCCESSORS[regex]
+            return {"gpt2": False, "contractions": contractions, "numbers": numbers}
+    return None
+
+
+def _native(tokenizer_json: bytes, vocabulary: Vocabulary) -> Merges | None:
+    """The tokenizer as the kernels run it; None if they cannot. Raises Corrupt for nonsense."""
+    from lmc.kernels._native import Merges
+
+    try:
+        tree = json.loads(tokenizer_json)
+        model = tree["model"]
+        rules = _rules(tree["pre_tokenizer"])
+        odd = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
+        if model["type"] != "BPE" or rules is None or tree["normalizer"]:
+            return None
+        if tree["added_tokens"] or any(model.get(name) for name in odd):
+            return None
+        pairs = (pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"])
+        lines = "\n".join(pairs).encode()
+        return Merges(vocabulary, lines, **rules, whole=bool(model.get("ignore_merges")))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Corrupt("the model's tokenizer is malformed") from error
+
+
+class _Library:
+    """A tokenizer as the Hugging Face library runs it."""
+
+    def __init__(self, tokenizer_json: bytes, ids: Ids) -> None:
+        from tokenizers import Tokenizer as HfTokenizer
+
+        try:
+            self._tokenizer = HfTokenizer.from_buffer(tokenizer_json)
+        except Exception as error:  # the library raises bare exceptions
+            raise Corrupt(f"the model's tokenizer does not load: {error}") from error
+        if self._tokenizer.get_vocab_size() > len(ids):
+            raise Corrupt("the model's tokenizer does not fit its token table")
+        self._ids = ids
+        self._turn = Lock()
+
+    def encode(self, texts: list[bytes]) -> list[Ids]:
+        """Ids of UTF-8 texts, which may spell something else."""
+        # The library uses all cores by itself: in turns, the first of many frames are done soon.
+        with self._turn:
+            found = self._tokenizer.encode_batch_fast(
+                [text.decode() for text in texts], add_special_tokens=False
+            )
+        return [self._ids[np.array(encoding.ids, np.int64)] for encoding in found]
+
+
 class Tokenizer:
     """Splits bytes into ids of a `TokenTable`, for encoding."""
 
     def __init__(self, table: TokenTable, tokenizer_json: bytes, ids: Ids) -> None:
         """`ids`: original id -> id in the table, -1 for ids that must not occur."""
-        from tokenizers import Tokenizer as HfTokenizer  # 0.03 s that a decoder need not pay
-
         from lmc.kernels._native import Vocabulary
 
-        try:
-            self._hf = HfTokenizer.from_buffer(tokenizer_json)
-        except Exception as error:  # the library raises bare exceptions
-            raise Corrupt(f"the model's tokenizer does not load: {error}") from error
-        if self._hf.get_vocab_size() > len(ids) or (len(ids) and ids.max() >= len(table)):
+        if len(ids) and ids.max() >= len(table):
             raise Corrupt("the model's tokenizer does not fit its token table")
         self.table = table
         self._vocabulary = Vocabulary(table.data, table.offsets)
-        self._turn = Lock()
-        self._ids = ids
+        native = _native(tokenizer_json, self._vocabulary)
+        self._by = native or _Library(tokenizer_json, ids)
         self._index: dict[bytes, int] = {}
         self._lengths: dict[int, list[int]] = {}
 
@@ -178,7 +251,7 @@ class Tokenizer:
         """
         text = str(data, "utf-8", "surrogateescape")
         pieces: list[Ids] = []
-        batch: list[str] = []
+        batch: list[bytes] = []
         end = 0
         for match in _TEXT.finditer(text):
             if match.start() > end:
@@ -187,7 +260,7 @@ class Tokenizer:
                 pieces.append(self._raw(text[end : match.start()]))
             end = match.end()
             for chunk in _chunks(text, match.start(), end):
-                batch.append(chunk)
+                batch.append(chunk.encode())
                 if len(batch) == BATCH:
                     pieces += self._texts(batch)
                     batch = []
@@ -200,16 +273,9 @@ class Tokenizer:
         raw = np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
         return self.table.of_byte[raw]
 
-    def _texts(self, chunks: list[str]) -> list[Ids]:
-        if not chunks:
-            return []
-        # The library uses all cores by itself: in turns, the first of many frames are done soon.
-        with self._turn:
-            found = self._hf.encode_batch_fast(chunks, add_special_tokens=False)
-        return [
-            self._checked(chunk.encode(), self._ids[np.array(encoding.ids, np.int64)])
-            for chunk, encoding in zip(chunks, found, strict=True)
-        ]
+    def _texts(self, chunks: list[bytes]) -> list[Ids]:
+        found = self._by.encode(chunks) if chunks else []
+        return [self._checked(chunk, ids) for chunk, ids in zip(chunks, found, strict=True)]
 
     def _checked(self, data: bytes, ids: Ids) -> Ids:
         """`ids` if they spell `data`; else the longest matching tokens."""

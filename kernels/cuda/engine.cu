@@ -1,11 +1,12 @@
 // The network of ARITHMETIC.md on a GPU: the same integers as on the processor.
 //
-// A cache that is fed for itself has a workspace of its own, so that frames run side by side; the steps of decoding
-// frames are gathered to passes over all of them.
+// A cache that is fed for itself has a workspace of its own. Passes of encoding frames run side by side (answers.cuh), the
+// steps of decoding frames are gathered to passes over all of them (batch.cuh).
 #include <atomic>
 #include <cstdio>
 
 #include "../src/threads.hpp"
+#include "answers.cuh"
 #include "batch.cuh"
 
 namespace lmc::cuda {
@@ -101,6 +102,7 @@ class GpuNetwork : public Engine {
         device_(used(device)),
         model_(tensors, config_),
         table_(model_.layers.size()),
+        answerers_(model_, table_.keys()),
         batcher_(model_, table_.keys(), table_.sights(), most_rows()) {}
 
   const char* variant() const override { return "cuda"; }
@@ -124,7 +126,7 @@ class GpuNetwork : public Engine {
     float* const streams = open_taps(taps, rows);
     cache.tree_.clear();
     for (int done = 0; done < rows;) {
-      const int n = append(cache, rows - done, lane + done, token + done);
+      const int n = append(cache, cache.workspace().rows(std::min(rows - done, most_rows())), rows - done, lane + done, token + done);
       cache.pass(n, logits ? logits + static_cast<size_t>(done) * static_cast<size_t>(vocab()) : nullptr,
                  streams ? streams + static_cast<size_t>(done) * taps->layers.size() * static_cast<size_t>(config_.dim) : nullptr,
                  taps ? taps->layers : std::vector<int>());
@@ -159,10 +161,9 @@ class GpuNetwork : public Engine {
     const size_t rows = memory_ / kLogitsShare / (static_cast<size_t>(vocab()) * sizeof(int32_t));
     return static_cast<int>(std::clamp<size_t>(rows / 64 * 64, 64, kMostRows));
   }
-  // Rows for the next pass, as many of them as it takes.
-  int append(GpuCache& cache, int rows, const int32_t* lane, const int32_t* token) const {
+  // Rows for a pass, as many of them as it takes; there is room for most_rows() of them.
+  int append(GpuCache& cache, Row* to, int rows, const int32_t* lane, const int32_t* token) const {
     const int most = std::min(rows, most_rows());
-    Row* const to = cache.workspace().rows(most);
     int run = 0, n = 0;
     for (; n < most; ++n) {
       run = n > 0 && lane[n - 1] == lane[n] ? run + 1 : 1;
@@ -187,6 +188,7 @@ class GpuNetwork : public Engine {
   std::atomic<int> caches_{0};  // that are open
   const Model model_;
   Table table_;
+  Answerers answerers_;
   Batcher batcher_;
 };
 
@@ -292,41 +294,18 @@ class GpuViews : public Views {
 
   int most_rows() const override { return net_.most_rows(); }
   int most_run() const override { return cache_.chunk_; }
-  int whole_run() const override { return cache_.workspace().longest_run(cache_.seen()); }
+  int whole_run() const override { return net_.answerers_.longest_run(cache_.seen()); }
 
   void answer(int rows, const int32_t* lane, const int32_t* token, const Walks& walks, Masses* out) override {
-    feed(rows, lane, token);
-    const size_t count = walks.row.size(), ranges = walks.ranges.size();
-    Workspace& work = cache_.workspace();
-    const cudaStream_t stream = work.stream();
-    give(order_, walks.row, order_pinned_, stream);
-    give(coded_, walks.token, coded_pinned_, stream);
-    give(first_, walks.first, first_pinned_, stream);
-    give(ranges_, walks.ranges, ranges_pinned_, stream);
-    if (masses_.bytes() < ranges * sizeof(Masses)) masses_ = Memory<Masses>(ranges + ranges / 2);
-    const int* const logits = work.logits();
-    look_at(rows, nullptr, own_);
-    size_t at = 0;
-    for (const int32_t step : walks.steps) {
-      const int* const order = order_.data() + at;
-      look_at(step, order, with_);
-      masses<<<static_cast<unsigned>(step), 64, 0, stream>>>(logits, vocab_, order, first_.data() + at, ranges_.data(), own_, with_, masses_.data());
-      cuda::learn<<<learn_blocks(vocab_), kLearn, 0, stream>>>(logits, vocab_, step, order, coded_.data() + at, with_, bias());
-      at += static_cast<size_t>(step);
-    }
-    if (at != count) refuse("the steps are not those of the walks");
-    Masses* const to = masses_pinned_.room(ranges);
-    must(cudaMemcpyAsync(to, masses_.data(), ranges * sizeof *to, cudaMemcpyDeviceToHost, stream));
-    must(cudaGetLastError());
-    work.wait(net_.caches_ <= 1);
-    std::copy_n(to, ranges, out);
+    check(rows, lane, token);
+    net_.answerers_.with([&](Answerer& by) {
+      if (net_.append(cache_, by.rows(rows), rows, lane, token) != rows) refuse("a run is longer than a pass takes");
+      by.answer(rows, cache_.seen(), walks, bias(), out, net_.caches_ <= 1);
+    });
   }
 
   void look(int rows, const int32_t* lane, const int32_t* token) override {
-    check_rows(net_.config(), cache_, rows, lane, token);
-    if (rows > most_rows()) refuse("more rows than one pass takes");
-    net_.use();
-    cache_.tree_.clear();
+    check(rows, lane, token);
     if (!decoding_) begin_decoding();
     const auto n = static_cast<size_t>(rows);
     step_.rows.clear();
@@ -347,37 +326,19 @@ class GpuViews : public Views {
 
  private:
   Learned bias() const { return {values_.data(), squares_.data(), rates_.data()}; }
-  // A pass whose logits stay.
-  void feed(int rows, const int32_t* lane, const int32_t* token) {
+  void check(int rows, const int32_t* lane, const int32_t* token) {
     check_rows(net_.config(), cache_, rows, lane, token);
+    if (rows > most_rows()) refuse("more rows than one pass takes");
     net_.use();
     cache_.tree_.clear();
-    if (net_.append(cache_, rows, lane, token) != rows) refuse("more rows than one pass takes");
-    Workspace& work = cache_.workspace();
-    work.start(rows, true, {}, cache_.seen());
-    if (room_ >= work.room()) return;
-    room_ = work.room();
-    need("the views of " + std::to_string(room_) + " tokens", 0, 16 * blocks_ + 12, static_cast<size_t>(room_), "tokens");
-    for (int i = 0; i < 2; ++i) {
-      best_[i] = Memory<int>(static_cast<size_t>(room_));
-      prefix_[i] = Memory<uint64_t>(static_cast<size_t>(room_) * blocks_);
-    }
-    reciprocal_ = Memory<uint32_t>(static_cast<size_t>(room_));
-    own_ = {nullptr, best_[0].data(), reciprocal_.data(), prefix_[0].data()};
-    with_ = {values_.data(), best_[1].data(), reciprocal_.data(), prefix_[1].data()};
-  }
-  void look_at(int rows, const int* order, const View& view) {
-    Workspace& work = cache_.workspace();
-    const auto by = vocab_ % 4 == 0 ? sketch<4> : sketch<1>;  // rows of logits begin where vectors may
-    by<<<static_cast<unsigned>(rows), kSketch, 0, work.stream()>>>(work.logits(), vocab_, order, view);
   }
   void begin_decoding() {
     const auto lanes = static_cast<size_t>(cache_.lanes());
     need("the last rows of " + std::to_string(lanes) + " lanes", 0, 4 * static_cast<size_t>(vocab_) + 8, lanes, "lanes");
     last_logits_ = Memory<int>(lanes * static_cast<size_t>(vocab_));
-    best_[1] = Memory<int>(lanes);
-    reciprocal_ = Memory<uint32_t>(lanes);
-    net_.table_.set(cache_.slot_, Sight{last_logits_.data(), best_[1].data(), reciprocal_.data(), bias()});
+    last_best_ = Memory<int>(lanes);
+    last_reciprocal_ = Memory<uint32_t>(lanes);
+    net_.table_.set(cache_.slot_, Sight{last_logits_.data(), last_best_.data(), last_reciprocal_.data(), bias()});
     step_.cache = cache_.slot_;
     step_.seen = cache_.seen();
     step_.bias = values_.data();
@@ -393,20 +354,14 @@ class GpuViews : public Views {
 
   GpuCache& cache_;
   GpuNetwork& net_;
-  int vocab_, room_ = 0;
+  int vocab_;
   size_t blocks_;  // and one
   Memory<int> values_;
-  Memory<uint32_t> squares_, rates_, reciprocal_;
-  Memory<int> best_[2], order_, coded_, last_logits_;
-  Memory<uint64_t> prefix_[2];
-  Memory<uint32_t> first_;
-  Memory<Range> ranges_;
-  Memory<Masses> masses_;
-  View own_{}, with_{};
-  Pinned<int32_t> order_pinned_, coded_pinned_, logits_pinned_, bias_pinned_;
-  Pinned<uint32_t> first_pinned_;
-  Pinned<Range> ranges_pinned_;
-  Pinned<Masses> masses_pinned_;
+  Memory<uint32_t> squares_, rates_;
+  // Of a decoder.
+  Memory<int> last_logits_, last_best_;
+  Memory<uint32_t> last_reciprocal_;
+  Pinned<int32_t> logits_pinned_, bias_pinned_;
   Pinned<uint64_t> reports_pinned_;
   Step step_;
   bool decoding_ = false;

@@ -65,7 +65,11 @@ constexpr size_t kMessage = 500;
 std::vector<std::string> cuda_devices(const std::string& path) {
   char text[kMessage * 16];
   auto* const ask = of_library<int(char*, size_t)>(path, "lmc_cuda_devices");
-  const int count = ask(text, sizeof text);
+  int count = 0;
+  {
+    py::gil_scoped_release release;  // CUDA starts, which takes a fifth of a second
+    count = ask(text, sizeof text);
+  }
   if (count < 0) throw std::runtime_error(text);
   std::vector<std::string> names;
   const char* at = text;

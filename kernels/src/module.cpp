@@ -9,6 +9,7 @@ PYBIND11_MODULE(_native, m) {
   bind_deflate(m);
   bind_draft(m);
   bind_text(m);
+  bind_merges(m);
   bind_graphic(m);
   bind_jpeg(m);
   bind_exjpeg(m);

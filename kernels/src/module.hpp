@@ -8,6 +8,7 @@ void bind_coder(pybind11::module_& m);    // bind_coder.cpp: the range coder
 void bind_deflate(pybind11::module_& m);  // bind_deflate.cpp: deflate streams and their recipes
 void bind_draft(pybind11::module_& m);    // bind_draft.cpp: draft networks
 void bind_text(pybind11::module_& m);     // bind_text.cpp: the text codec's loops
+void bind_merges(pybind11::module_& m);   // bind_merges.cpp: tokenizers
 void bind_graphic(pybind11::module_& m);  // bind_graphic.cpp: drawn images
 void bind_jpeg(pybind11::module_& m);     // bind_jpeg.cpp: the JPEG codec
 void bind_exjpeg(pybind11::module_& m);   // bind_exjpeg.cpp: pictures that were JPEG files

@@ -80,12 +80,13 @@ def of_network(documents: list[bytes], model: Model) -> Numbers:
     """What the mixer beside the model's network has learned from the documents."""
     start: bytes = _native.unlearned(NETWORK_PROFILE)
     network = model.network(0)
-    for document in documents:
-        ids = model.tokenizer.encode(document)
-        _, start = _native.encode_network(
-            network, model.vocabulary, [len(document)], 1024, 16, ids,
-            np.array([len(ids)], np.uint32), start=start, learn=True,
-        )  # fmt: skip
+    with model.turn():
+        for document in documents:
+            ids = model.tokenizer.encode(document)
+            _, start = _native.encode_network(
+                network, model.vocabulary, [len(document)], 1024, 16, ids,
+                np.array([len(ids)], np.uint32), start=start, learn=True,
+            )  # fmt: skip
     return cut(start, NETWORK_PROFILE)
 
 

@@ -49,8 +49,9 @@ def test_without_the_library_only_the_processor_is_there(
     monkeypatch.setattr(gpu, "LIBRARY", tmp_path / "none.so")
     gpu.use("auto")
     assert gpu.chosen() == ()
+    gpu.use("cuda")
     with pytest.raises(Usage, match="without CUDA"):
-        gpu.use("cuda")
+        gpu.chosen()
 
 
 def test_a_library_that_does_not_open_is_a_clear_error(
@@ -61,8 +62,10 @@ def test_a_library_that_does_not_open_is_a_clear_error(
     monkeypatch.setattr(gpu, "LIBRARY", library)
     gpu.use("auto")  # goes on without
     assert gpu.chosen() == ()
-    with pytest.raises(Usage, match="no GPU can be used"):
-        gpu.use("cuda:0")
+    gpu.use("cuda:0")
+    for _ in range(2):
+        with pytest.raises(Usage, match="no GPU can be used"):
+            gpu.chosen()
 
 
 def test_small_files_do_not_wait_for_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -76,8 +79,9 @@ def test_small_files_do_not_wait_for_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_
     assert gpu.chosen() == (0, 1)
     gpu.use("cuda:1", 1)
     assert gpu.chosen() == (1,)
-    with pytest.raises(Usage, match="no device"):
-        gpu.use("cuda:2")
+    gpu.use("cuda:2")
+    with pytest.raises(Usage, match="no device 'cuda:2'"):
+        gpu.chosen()
 
 
 def test_a_full_gpu_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,14 +93,14 @@ def test_a_full_gpu_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_native, "encode_network", full)
     with pytest.raises(MemoryError):
         lmc.compress(SAMPLE.read_bytes()[:5000], 4)
-    monkeypatch.setattr(gpu, "_chosen", (0,))
+    monkeypatch.setattr(gpu, "_choice", (0,))
     monkeypatch.setattr(gpu, "_seats", gpu._Seats())
     with pytest.raises(Usage, match="lmc-tiny: the keys of 64 lanes"):
         gpu.code(full, "lmc-tiny")
 
 
 def test_frames_wait_where_a_gpu_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "_chosen", (0,))
+    monkeypatch.setattr(gpu, "_choice", (0,))
     monkeypatch.setattr(gpu, "_seats", gpu._Seats())
     lock, room = Lock(), 3
     inside = tries = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lmc.errors import Corrupt
-from lmc.kernels._native import Vocabulary
+from lmc.kernels._native import Merges, Vocabulary
+from lmc.models import registry
 from lmc.models.checkpoint import HfCheckpoint
-from lmc.models.tokenizer import CHUNK, Tokenizer, TokenTable, prepare
+from lmc.models.tokenizer import CHUNK, Tokenizer, TokenTable, _Library, prepare
 
 
 def build(tokenizer_json: str, vocab: int, specials: frozenset[int]) -> Tokenizer:
@@ -154,3 +156,114 @@ def test_a_table_that_breaks_its_promises_is_refused() -> None:
         TokenTable(data, good.offsets)
     with pytest.raises(Corrupt, match="offsets"):
         TokenTable(good.data[:-1], good.offsets)
+
+
+# ---- the native tokenizer ----
+
+ENGLISH = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|"
+SUCCESSOR = (
+    r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def split(regex: str) -> dict[str, object]:
+    return {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}
+
+
+def byte_level(*, use_regex: bool) -> dict[str, object]:
+    return {
+        "type": "ByteLevel",
+        "add_prefix_space": False,
+        "trim_offsets": True,
+        "use_regex": use_regex,
+    }
+
+
+CUTS = {
+    "gpt2": [byte_level(use_regex=True)],
+    "digits": [{"type": "Digits", "individual_digits": True}, byte_level(use_regex=True)],
+    "llama3": [split(ENGLISH + SUCCESSOR), byte_level(use_regex=False)],
+    "qwen2": [split(ENGLISH + SUCCESSOR.replace("{1,3}", "")), byte_level(use_regex=False)],
+    "tiny": [split(SUCCESSOR), byte_level(use_regex=False)],
+}
+
+
+def both(changes: dict[str, object], of_model: dict[str, object]) -> tuple[Tokenizer, Tokenizer]:
+    """lmc-small's tokenizer with other parts: native, and by the library."""
+    model = registry.open_model("lmc-small")
+    tree = json.loads(model.tensors["tokenizer.json"].tobytes())
+    tree |= changes
+    tree["model"] |= of_model
+    text, ids = json.dumps(tree).encode(), model.tensors["tokenizer.ids"]
+    native, library = (Tokenizer(model.table, text, ids) for _ in range(2))
+    library._by = _Library(text, ids)
+    assert isinstance(native._by, Merges)
+    return native, library
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("cut", CUTS)
+def test_native_tokens_are_the_librarys(cut: str, whole: bool, text: str) -> None:
+    native, library = both(
+        {"pre_tokenizer": {"type": "Sequence", "pretokenizers": CUTS[cut]}},
+        {"ignore_merges": whole},
+    )
+    chance = random.Random(3)
+    letters = "aZ  \t\n\r'sStTlLeErRvVdDmM.,;-0123٣½Ⅳàéñ中文\u3000\u00a0\u0085\u2028\u0301🙂"
+    samples = [text, "".join(chance.choices(letters, k=100_000)), "it's we'LL 12345 \r\n\n x  y \t"]
+    samples.append("".join(chr(c) for c in range(32, 0x3000)))
+    samples.append("antidisestablishmentarianism" * 50 + " " * 99 + "." * 99)  # long pieces
+    for sample in samples:
+        data = sample.encode()
+        np.testing.assert_array_equal(native.encode(data), library.encode(data))
+
+
+@pytest.mark.parametrize(
+    ("changes", "of_model"),
+    [
+        ({"pre_tokenizer": None}, {}),
+        ({"pre_tokenizer": {"type": "Whitespace"}}, {}),
+        ({"pre_tokenizer": split("[a-z]+")}, {}),
+        ({"normalizer": {"type": "NFC"}}, {}),
+        ({}, {"byte_fallback": True}),
+        ({}, {"dropout": 0.1}),
+    ],
+)
+def test_other_tokenizers_are_left_to_the_library(
+    changes: dict[str, object], of_model: dict[str, object]
+) -> None:
+    with pytest.raises(AssertionError):
+        both(changes, of_model)
+
+
+def test_a_byte_without_a_token_of_the_checkpoint_does_no_harm() -> None:
+    """SmolLM2 has none for some control characters: only those are bytes, not the text around."""
+    model = registry.open_model("lmc-small")
+    tree = json.loads(model.tensors["tokenizer.json"].tobytes())
+    del tree["model"]["vocab"]["Ā"]  # GPT-2's name of 0
+    text, ids = json.dumps(tree).encode(), model.tensors["tokenizer.ids"]
+    data = b"the data of the section\0and more of the text"
+    assert len(Tokenizer(model.table, text, ids).encode(data)) == len(model.tokenizer.encode(data))
+
+
+def test_texts_that_are_none_come_back_from_the_native_tokenizer() -> None:
+    model = registry.open_model("lmc-tiny")
+    native = model.tokenizer._by
+    for data in (b"\x80abc", b"\xe2\x82", b"a\xf4\x90\x80\x80b", b"\xff" * 50, b"\xc3(", b""):
+        (ids,) = native.encode([data])
+        assert model.table.join(ids) == data
+
+
+def test_nonsense_is_no_tokenizer() -> None:
+    model = registry.open_model("lmc-tiny")
+    ids = model.tensors["tokenizer.ids"]
+    for text in (b"", b"{}", b"[]", b'{"model": 3}', b"\xff"):
+        with pytest.raises(Corrupt):
+            Tokenizer(model.table, text, ids)
+    tree = json.loads(model.tensors["tokenizer.json"].tobytes())
+    for merges in ([["a"]], ["ab"], [3], "ab", [None]):
+        tree["model"]["merges"] = merges
+        with pytest.raises(Corrupt):
+            Tokenizer(model.table, json.dumps(tree).encode(), ids)
+    with pytest.raises(Corrupt):
+        Tokenizer(model.table, model.tensors["tokenizer.json"].tobytes(), ids + 1)
