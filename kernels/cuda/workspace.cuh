@@ -9,7 +9,7 @@
 namespace lmc::cuda {
 
 constexpr int kMostRows = 2048;            // of one pass
-constexpr size_t kLogitsShare = 128;       // of a GPU's memory, that logits of one pass may take: some frames have a pass each
+constexpr size_t kLogitsShare = 128;       // of a GPU's memory, that logits of one pass may take
 constexpr int kChunk = 256;                // of one lane in one pass
 constexpr int kCaches = 1024;              // that may be open
 constexpr size_t kRunRoom = 100 << 10;     // shared memory of a block that attends a run: two of them fit a processor
