@@ -50,7 +50,8 @@ def use(device: str, size: int | None = None) -> None:
     best for content of `size` bytes (None: nobody knows). Raises Usage for what no machine has."""
     global _choice
     kind, colon, number = device.partition(":")
-    if kind not in DEVICES or (colon and not (kind == "cuda" and number.isdecimal())):
+    numbered = kind == "cuda" and number.isdecimal() and len(number) < 4
+    if kind not in DEVICES or (colon and not numbered):
         raise Usage(f"there is no device {device!r}", hint="devices: auto, cpu, cuda, cuda:0, …")
     certain = kind == "cuda"
     worth = kind == "auto" and LIBRARY.exists() and (size is None or size >= WORTH)
@@ -73,14 +74,14 @@ class _Search(Thread):
         super().__init__()
         self._number, self._certain = number, certain
         self._gpus: tuple[int, ...] = ()
-        self._error: Usage | None = None
+        self._error: Exception | None = None
         self.start()
 
     def run(self) -> None:
         try:
             found = names()
-        except Usage as error:
-            self._error = error if self._certain else None
+        except Exception as error:  # a thread's are lost
+            self._error = error if self._certain or not isinstance(error, Usage) else None
             return
         if self._number and int(self._number) >= len(found):
             why = f"there is no device 'cuda:{self._number}'"

@@ -1,12 +1,19 @@
 """Writes src/unicode.hpp, the letters and numbers of Unicode, which tokenizers tell apart.
 
 python -m lmc.kernels.unicode > kernels/src/unicode.hpp
+
+By the package unicodedata2, if it is installed, whose Unicode may be newer than this Python's.
 """
 
 from __future__ import annotations
 
 import sys
-import unicodedata
+from importlib.util import find_spec
+
+if find_spec("unicodedata2"):
+    import unicodedata2 as unicodedata
+else:
+    import unicodedata
 
 
 def ranges(category: str) -> list[tuple[int, int]]:

@@ -212,7 +212,10 @@ class Model:
         """The token table as the native loops walk it."""
         from lmc.kernels._native import Vocabulary
 
-        return Vocabulary(self.tensors["tokens.bytes"], self.tensors["tokens.offsets"])
+        try:
+            return Vocabulary(self.tensors["tokens.bytes"], self.tensors["tokens.offsets"])
+        except ValueError as error:
+            raise self._unusable(error) from error
 
     @once
     def start(self) -> Array | bytes:
@@ -272,8 +275,10 @@ class Model:
         try:
             with nullcontext() if gpu.chosen() else self._lock:
                 yield
-        finally:
+        except Exception:
             self.verify()
+            raise
+        self.verify()
 
     def network(self, threads: int) -> Engine:
         """The integer network, made at the first call for each thread count (0: all cores); on
@@ -289,9 +294,13 @@ class Model:
                 try:
                     self._networks[threads, place] = self._make(threads, place)
                 except ValueError as error:
-                    self.verify()  # damage explains it better
-                    raise Corrupt(f"the model {self.card.name} is unusable: {error}") from error
+                    raise self._unusable(error) from error
             return self._networks[threads, place]
+
+    def _unusable(self, why: ValueError) -> Corrupt:
+        """The error to raise. Raises Corrupt itself where the file is damaged: it says more."""
+        self.verify()
+        return Corrupt(f"the model {self.card.name} is unusable: {why}")
 
     def _make(self, threads: int, place: int | None) -> Engine:
         shape = asdict(self.card.architecture)

@@ -183,18 +183,18 @@ def _rules(pre_tokenizer: Any) -> dict[str, Any] | None:
     return None
 
 
-def _native(tokenizer_json: bytes, vocabulary: Vocabulary) -> Merges | None:
+def _merges(tokenizer_json: bytes, vocabulary: Vocabulary) -> Merges | None:
     """The tokenizer as the kernels run it; None if they cannot. Raises Corrupt for nonsense."""
     from lmc.kernels._native import Merges
 
     try:
         tree = json.loads(tokenizer_json)
         model = tree["model"]
-        rules = _rules(tree["pre_tokenizer"])
+        rules = _rules(tree.get("pre_tokenizer"))
         odd = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
-        if model["type"] != "BPE" or rules is None or tree["normalizer"]:
+        if model["type"] != "BPE" or rules is None or tree.get("normalizer"):
             return None
-        if tree["added_tokens"] or any(model.get(name) for name in odd):
+        if tree.get("added_tokens") or any(model.get(name) for name in odd):
             return None
         pairs = (pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"])
         lines = "\n".join(pairs).encode()
@@ -239,7 +239,7 @@ class Tokenizer:
             raise Corrupt("the model's tokenizer does not fit its token table")
         self.table = table
         self._vocabulary = Vocabulary(table.data, table.offsets)
-        native = _native(tokenizer_json, self._vocabulary)
+        native = _merges(tokenizer_json, self._vocabulary)
         self._by = native or _Library(tokenizer_json, ids)
         self._index: dict[bytes, int] = {}
         self._lengths: dict[int, list[int]] = {}
@@ -285,10 +285,11 @@ class Tokenizer:
         """The longest token that matches, again and again; a single byte always does."""
         if not self._index:
             lengths: dict[int, set[int]] = {}
-            for i, token in enumerate(self.table.tokens):
-                self._index[token] = i
+            for token in self.table.tokens:
                 lengths.setdefault(token[0], set()).add(len(token))
+            # At once, and what is asked for last: other threads may be here.
             self._lengths = {byte: sorted(found, reverse=True) for byte, found in lengths.items()}
+            self._index = {token: i for i, token in enumerate(self.table.tokens)}
         index, out, at = self._index, [], 0
         while at < len(data):
             for length in self._lengths[data[at]]:

@@ -20,6 +20,7 @@ class Answerer {
       : vocab_(model.config.vocab), blocks_(static_cast<size_t>(vocab_ + kBlock - 1) / kBlock + 1), work_(model, table) {}
 
   int longest_run(int seen) const { return work_.longest_run(seen); }
+  void stop() const { work_.stop(); }
   // Memory for the rows of a pass; at most so many then.
   Row* rows(int count) { return work_.rows(count); }
 
@@ -116,7 +117,14 @@ class Answerers {
         all.changed_.notify_all();
       }
     } leave{*this, place};
-    return work(answerer);
+    try {
+      return work(answerer);
+    } catch (...) {
+      answerer.stop();
+      const std::lock_guard<std::mutex> again(mutex_);
+      made_[place].reset();
+      throw;
+    }
   }
   int longest_run(int seen) {
     const std::lock_guard<std::mutex> lock(mutex_);

@@ -111,6 +111,8 @@ class Batcher {
       run(bench, steps, rows);
     } catch (...) {
       failure = std::current_exception();
+      if (bench.workspace) bench.workspace->stop();
+      bench.workspace.reset();
     }
     lock.lock();
     for (Step* step : steps) {

@@ -90,6 +90,9 @@ class Workspace {
     done_.record(stream_);
     done_.wait();
   }
+  // What has been begun ends, or fails. A workspace that has failed is not used again: its stream may be within a graph
+  // that is being made.
+  void stop() const { cudaStreamSynchronize(stream_); }
 
  private:
   // Dynamic shared memory that a block of a kernel may have.

@@ -49,7 +49,9 @@ class Merges {
       std::string_view word;
       size_t first = 0, count = 0;  // of `ids`
     };
-    std::vector<Known> words(kWords);
+    size_t bytes = 0;
+    for (const std::string_view text : texts) bytes += text.size();
+    std::vector<Known> words(std::min(kWords, table_size(bytes / 16)));
     for (const std::string_view text : texts) {
       const size_t before = ids.size();
       pieces.cut(text, ends);
@@ -57,7 +59,7 @@ class Merges {
       for (const uint32_t end : ends) {
         const std::string_view word = text.substr(begin, end - begin);
         begin = end;
-        Known& known = words[slot(word, kWords)];
+        Known& known = words[slot(word, words.size())];
         const size_t first = ids.size();
         if (known.word == word) {
           for (size_t i = 0; i < known.count; ++i) ids.push_back(ids[known.first + i]);
@@ -134,11 +136,9 @@ class Merges {
     const Pair pair{token(left), token(right), rank, token(left + right)};
     if (pair.left == kNone || pair.right == kNone || pair.merged == kNone) return;
     uint32_t at = slot(pair.left, pair.right, pairs_.size());
-    while (pairs_[at].left != kNone) {
-      if (pairs_[at].left == pair.left && pairs_[at].right == pair.right) return;
-      at = next(at, pairs_.size());
-    }
-    pairs_[at] = pair;
+    const auto other = [&](const Pair& p) { return p.left != pair.left || p.right != pair.right; };
+    while (pairs_[at].left != kNone && other(pairs_[at])) at = next(at, pairs_.size());
+    pairs_[at] = pair;  // of two that are the same the library has the last, too
   }
   const Pair* find(uint32_t left, uint32_t right) const {
     for (uint32_t at = slot(left, right, pairs_.size()); pairs_[at].left != kNone; at = next(at, pairs_.size())) {

@@ -95,7 +95,9 @@ class Pieces {
     if (text[begins_[at]] != '\'') return 0;
     const auto letter = [&](size_t i) {
       if (at + i >= stop) return '\0';
-      const char c = text[begins_[at + i]];
+      const std::string_view from = text.substr(begins_[at + i]);
+      if (any_case && from.substr(0, 2) == "\xC5\xBF") return 's';  // the long s
+      const char c = from[0];
       return any_case && c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
     };
     const char a = letter(1), b = letter(2);

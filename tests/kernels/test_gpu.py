@@ -36,7 +36,9 @@ def gpus() -> tuple[str, ...]:
         return ()
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "auto:1", ""])
+@pytest.mark.parametrize(
+    "device", ["gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:" + 5000 * "1", "cpu:0", "auto:1", ""]
+)
 def test_devices_that_do_not_exist_are_refused(device: str) -> None:
     with pytest.raises(Usage):
         gpu.use(device)
@@ -65,6 +67,20 @@ def test_a_library_that_does_not_open_is_a_clear_error(
     gpu.use("cuda:0")
     for _ in range(2):
         with pytest.raises(Usage, match="no GPU can be used"):
+            gpu.chosen()
+
+
+def test_what_goes_wrong_in_the_search_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def names() -> tuple[str, ...]:
+        raise OSError("the driver is gone")
+
+    monkeypatch.setattr(gpu, "LIBRARY", SAMPLE)
+    monkeypatch.setattr(gpu, "names", names)
+    for device in ("cuda", "auto"):
+        gpu.use(device)
+        with pytest.raises(OSError, match="the driver is gone"):
             gpu.chosen()
 
 

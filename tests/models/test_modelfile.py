@@ -8,16 +8,18 @@ import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from lmc.codecs import text
 from lmc.errors import Corrupt, LmcError, ModelMissing, Unsupported
 from lmc.models.card import Card
 from lmc.models.checkpoint import HfCheckpoint
-from lmc.models.modelfile import check, identity, once, read, read_card, write
+from lmc.models.modelfile import Model, check, identity, once, read, read_card, write
 from lmc.models.quantize import Recipe, quantize
 
 
@@ -69,6 +71,43 @@ def test_every_flipped_byte_is_noticed(path: Path) -> None:
         # Only what does not influence decoding may pass: a word of the card, the tokenizer.
         same = identity(model.card.architecture, model.tensors)
         assert at < 8 + length or same == model.card.identity
+
+
+@pytest.mark.parametrize(
+    "name", ["tokens.offsets", "tokens.bytes", "embed.weight", "layers.0.qkv.scale", "head.weight"]
+)
+def test_no_frame_leaves_a_damaged_model(path: Path, name: str) -> None:
+    """Nothing right is to be had from it, and what is told is the damage."""
+    data = b"The hash of a model is made while its first frame is coded."
+    layout = text.Layout(1, 64, 4)
+    frame = text.encode_network(data, read(path), layout, 1)
+    opened = read(path)
+    tensors = dict(opened.tensors)
+    tensors[name] = tensors[name].copy()
+    tensors[name].reshape(-1)[tensors[name].size // 2] ^= 3
+    damaged = Model(opened.card, tensors, partial(check_identity, opened.card, tensors))
+    with pytest.raises(Corrupt, match="damaged"):
+        text.decode_frame(frame.method, frame.params, frame.payload, len(data), damaged, 1)
+    again = Model(opened.card, tensors, partial(check_identity, opened.card, tensors))
+    with pytest.raises(Corrupt):
+        text.encode_network(data, again, layout, 1)
+
+
+def check_identity(card: Card, tensors: dict[str, np.ndarray]) -> None:
+    if identity(card.architecture, tensors) != card.identity:
+        raise Corrupt("the model is damaged")
+
+
+def test_who_interrupts_a_frame_does_not_wait_for_the_hash(path: Path) -> None:
+    def whole() -> None:
+        raise AssertionError("somebody waits")
+
+    opened = read(path)
+    model = Model(opened.card, opened.tensors, whole)
+    with pytest.raises(KeyboardInterrupt), model.turn():
+        raise KeyboardInterrupt
+    with pytest.raises(AssertionError, match="somebody waits"), model.turn():
+        raise ValueError
 
 
 @pytest.mark.parametrize("keep", [0, 7, 100, 5000, -1])

@@ -209,8 +209,12 @@ def test_native_tokens_are_the_librarys(cut: str, whole: bool, text: str) -> Non
         {"ignore_merges": whole},
     )
     chance = random.Random(3)
-    letters = "aZ  \t\n\r'sStTlLeErRvVdDmM.,;-0123٣½Ⅳàéñ中文\u3000\u00a0\u0085\u2028\u0301🙂"
-    samples = [text, "".join(chance.choices(letters, k=100_000)), "it's we'LL 12345 \r\n\n x  y \t"]
+    letters = "aZ  \t\n\r'sſStTlLeErRvVdDmM.,;-0123٣½Ⅳàéñ中文\u3000\u00a0\u0085\u2028\u0301🙂"
+    samples = [
+        text,
+        "".join(chance.choices(letters, k=100_000)),
+        "it's we'LL 'ſ 12345 \r\n\n x  y \t",
+    ]
     samples.append("".join(chr(c) for c in range(32, 0x3000)))
     samples.append("antidisestablishmentarianism" * 50 + " " * 99 + "." * 99)  # long pieces
     for sample in samples:
@@ -267,3 +271,36 @@ def test_nonsense_is_no_tokenizer() -> None:
             Tokenizer(model.table, json.dumps(tree).encode(), ids)
     with pytest.raises(Corrupt):
         Tokenizer(model.table, model.tensors["tokenizer.json"].tobytes(), ids + 1)
+
+
+def test_of_a_merge_that_is_listed_twice_the_last_counts() -> None:
+    model = registry.open_model("lmc-tiny")
+    tree = json.loads(model.tensors["tokenizer.json"].tobytes())
+    first, second = ["h", "e"], ["t", "h"]  # of "the": whichever comes first
+    text = []
+    for merges in ([first, second], [first, second, first]):
+        tree["model"]["merges"] = merges
+        text.append(json.dumps(tree).encode())
+    native = [Tokenizer(model.table, t, model.tensors["tokenizer.ids"]) for t in text]
+    library = [_Library(t, model.tensors["tokenizer.ids"]) for t in text]
+    ids = [n._by.encode([b"the"])[0].tolist() for n in native]
+    assert ids == [by.encode([b"the"])[0].tolist() for by in library]
+    assert ids[0] != ids[1]
+
+
+def test_a_tokenizer_without_a_pre_tokenizer_is_the_librarys() -> None:
+    model = registry.open_model("lmc-tiny")
+    tree = json.loads(model.tensors["tokenizer.json"].tobytes())
+    for name in ("pre_tokenizer", "normalizer", "added_tokens"):
+        del tree[name]
+    made = Tokenizer(model.table, json.dumps(tree).encode(), model.tensors["tokenizer.ids"])
+    assert isinstance(made._by, _Library)
+
+
+def test_many_short_stretches_of_text_take_little_time() -> None:
+    tokenizer = registry.open_model("lmc-tiny").tokenizer
+    stretches = [b"the text"] * 20_000
+    started = time.process_time()
+    for stretch in stretches:
+        tokenizer._by.encode([stretch])
+    assert time.process_time() - started < 0.2  # a table of words for each, cleared: .3 s
