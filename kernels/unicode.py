@@ -8,12 +8,10 @@ By the package unicodedata2, if it is installed, whose Unicode may be newer than
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 
-if find_spec("unicodedata2"):
-    import unicodedata2 as unicodedata
-else:
-    import unicodedata
+unicodedata = import_module("unicodedata2" if find_spec("unicodedata2") else "unicodedata")
 
 
 def ranges(category: str) -> list[tuple[int, int]]:
