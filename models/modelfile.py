@@ -198,7 +198,11 @@ class Model:
     @once
     def table(self) -> TokenTable:
         """The byte strings of the tokens."""
-        return TokenTable(self.tensors["tokens.bytes"], self.tensors["tokens.offsets"])
+        try:
+            return TokenTable(self.tensors["tokens.bytes"], self.tensors["tokens.offsets"])
+        except Corrupt:
+            self.verify()  # damage explains it better
+            raise
 
     @once
     def tokenizer(self) -> Tokenizer:
@@ -207,15 +211,10 @@ class Model:
             self.table, self.tensors["tokenizer.json"].tobytes(), self.tensors["tokenizer.ids"]
         )
 
-    @once
+    @property
     def vocabulary(self) -> Vocabulary:
         """The token table as the native loops walk it."""
-        from lmc.kernels._native import Vocabulary
-
-        try:
-            return Vocabulary(self.tensors["tokens.bytes"], self.tensors["tokens.offsets"])
-        except ValueError as error:
-            raise self._unusable(error) from error
+        return self.table.vocabulary
 
     @once
     def start(self) -> Array | bytes:
@@ -294,13 +293,9 @@ class Model:
                 try:
                     self._networks[threads, place] = self._make(threads, place)
                 except ValueError as error:
-                    raise self._unusable(error) from error
+                    self.verify()  # damage explains it better
+                    raise Corrupt(f"the model {self.card.name} is unusable: {error}") from error
             return self._networks[threads, place]
-
-    def _unusable(self, why: ValueError) -> Corrupt:
-        """The error to raise. Raises Corrupt itself where the file is damaged: it says more."""
-        self.verify()
-        return Corrupt(f"the model {self.card.name} is unusable: {why}")
 
     def _make(self, threads: int, place: int | None) -> Engine:
         shape = asdict(self.card.architecture)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from functools import cached_property
 from itertools import pairwise
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -115,22 +116,24 @@ class TokenTable:
     def __init__(self, data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.uint32]) -> None:
         """`data`: the strings one after the other; `offsets`: V + 1 bounds. Raises Corrupt unless
         the table is as promised."""
-        if offsets.ndim != 1 or len(offsets) < 257 or offsets[0] != 0 or offsets[-1] != data.size:
-            raise Corrupt("the token table's offsets do not fit its bytes")
-        if not (offsets[1:] > offsets[:-1]).all():
-            raise Corrupt("the token table has an empty token")
-        whole, bounds = data.tobytes(), offsets.tolist()
-        self.tokens = [whole[a:b] for a, b in pairwise(bounds)]
+        from lmc.kernels._native import Vocabulary
+
+        if offsets.ndim != 1:
+            raise Corrupt("the token table's offsets are no list")
+        try:  # which checks the promises
+            self.vocabulary = Vocabulary(data, offsets)
+        except ValueError as error:
+            raise Corrupt(str(error)) from error
         self.data, self.offsets = data, offsets
-        for left, right in pairwise(self.tokens):
-            if left >= right:
-                raise Corrupt("the token table is not sorted")
-        self.of_byte = np.full(256, -1, np.int32)
-        for i, token in enumerate(self.tokens):
-            if len(token) == 1:
-                self.of_byte[token[0]] = i
-        if (self.of_byte < 0).any():
-            raise Corrupt("the token table lacks a single byte")
+        (single,) = np.nonzero(np.diff(offsets) == 1)
+        self.of_byte = np.empty(256, np.int32)
+        self.of_byte[data[offsets[single]]] = single
+
+    @cached_property
+    def tokens(self) -> list[bytes]:
+        """The byte strings, by id."""
+        whole = self.data.tobytes()
+        return [whole[a:b] for a, b in pairwise(self.offsets.tolist())]
 
     @classmethod
     def of(cls, tokens: Iterable[bytes]) -> TokenTable:
@@ -141,7 +144,7 @@ class TokenTable:
         return cls(np.frombuffer(b"".join(ordered), np.uint8), offsets)
 
     def __len__(self) -> int:
-        return len(self.tokens)
+        return len(self.vocabulary)
 
     def join(self, ids: Ids) -> bytes:
         """The bytes that `ids` stand for."""
@@ -233,13 +236,10 @@ class Tokenizer:
 
     def __init__(self, table: TokenTable, tokenizer_json: bytes, ids: Ids) -> None:
         """`ids`: original id -> id in the table, -1 for ids that must not occur."""
-        from lmc.kernels._native import Vocabulary
-
         if len(ids) and ids.max() >= len(table):
             raise Corrupt("the model's tokenizer does not fit its token table")
         self.table = table
-        self._vocabulary = Vocabulary(table.data, table.offsets)
-        native = _merges(tokenizer_json, self._vocabulary)
+        native = _merges(tokenizer_json, table.vocabulary)
         self._by = native or _Library(tokenizer_json, ids)
         self._index: dict[bytes, int] = {}
         self._lengths: dict[int, list[int]] = {}
@@ -279,7 +279,7 @@ class Tokenizer:
 
     def _checked(self, data: bytes, ids: Ids) -> Ids:
         """`ids` if they spell `data`; else the longest matching tokens."""
-        return ids if self._vocabulary.spells(ids, data) else self.greedy(data)
+        return ids if self.table.vocabulary.spells(ids, data) else self.greedy(data)
 
     def greedy(self, data: bytes) -> Ids:
         """The longest token that matches, again and again; a single byte always does."""

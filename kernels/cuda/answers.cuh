@@ -17,10 +17,9 @@ namespace lmc::cuda {
 class Answerer {
  public:
   Answerer(const Model& model, const Keys* table)
-      : vocab_(model.config.vocab), blocks_(static_cast<size_t>(vocab_ + kBlock - 1) / kBlock + 1), work_(model, table) {}
+      : vocab_(model.config.vocab), work_(model, table) {}
 
   int longest_run(int seen) const { return work_.longest_run(seen); }
-  void stop() const { work_.stop(); }
   // Memory for the rows of a pass; at most so many then.
   Row* rows(int count) { return work_.rows(count); }
 
@@ -61,11 +60,11 @@ class Answerer {
   void make_room() {
     if (room_ >= work_.room()) return;
     room_ = 0;
-    const auto n = static_cast<size_t>(work_.room());
-    need("the views of " + std::to_string(n) + " tokens", 0, 16 * blocks_ + 12, n, "tokens");
+    const auto n = static_cast<size_t>(work_.room()), each = static_cast<size_t>(prefixes(vocab_));
+    need("the views of " + std::to_string(n) + " tokens", 0, 16 * each + 12, n, "tokens");
     for (int i = 0; i < 2; ++i) {
       best_[i] = Memory<int>(n);
-      prefix_[i] = Memory<uint64_t>(n * blocks_);
+      prefix_[i] = Memory<uint64_t>(n * each);
     }
     reciprocal_ = Memory<uint32_t>(n);
     room_ = work_.room();
@@ -76,8 +75,6 @@ class Answerer {
   }
 
   const int vocab_;
-  const size_t blocks_;  // and one
-  Workspace work_;
   int room_ = 0;
   Memory<int> best_[2], order_, coded_;
   Memory<uint32_t> reciprocal_, first_;
@@ -88,6 +85,7 @@ class Answerer {
   Pinned<uint32_t> first_pinned_;
   Pinned<Range> ranges_pinned_;
   Pinned<Masses> masses_pinned_;
+  Workspace work_;  // goes first, when what it has begun is done
 };
 
 // All answerers of a GPU, made when they are wanted.
@@ -119,8 +117,7 @@ class Answerers {
     } leave{*this, place};
     try {
       return work(answerer);
-    } catch (...) {
-      answerer.stop();
+    } catch (...) {  // its stream may be at work, or within a graph that is being made: it is not used again
       const std::lock_guard<std::mutex> again(mutex_);
       made_[place].reset();
       throw;

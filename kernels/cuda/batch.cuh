@@ -111,8 +111,7 @@ class Batcher {
       run(bench, steps, rows);
     } catch (...) {
       failure = std::current_exception();
-      if (bench.workspace) bench.workspace->stop();
-      bench.workspace.reset();
+      bench.workspace.reset();  // as in Answerers::with()
     }
     lock.lock();
     for (Step* step : steps) {

@@ -284,7 +284,7 @@ class GpuViews : public Views {
       : cache_(cache),
         net_(*cache.network_),
         vocab_(net_.vocab()),
-        blocks_(static_cast<size_t>(vocab_ + kBlock - 1) / kBlock + 1),
+        prefixes_(static_cast<size_t>(prefixes(vocab_))),
         values_(static_cast<size_t>(vocab_)),
         squares_(static_cast<size_t>(vocab_)),
         rates_(std::vector<uint32_t>(static_cast<size_t>(vocab_), Bias::kFirstRate)) {}
@@ -348,14 +348,14 @@ class GpuViews : public Views {
   Sketch sketched(int row, size_t view, const int32_t* bias) const {
     const auto at = static_cast<size_t>(row);
     const uint64_t* const report = reports_pinned_.data() + at * report_words(vocab_);
-    const auto best = static_cast<int32_t>(static_cast<uint32_t>(report[2 * blocks_] >> (32 * view)));
-    return {static_cast<uint32_t>(vocab_), logits_pinned_.data() + at * static_cast<size_t>(vocab_), bias, best, report + view * blocks_};
+    const auto best = static_cast<int32_t>(static_cast<uint32_t>(report[2 * prefixes_] >> (32 * view)));
+    return {static_cast<uint32_t>(vocab_), logits_pinned_.data() + at * static_cast<size_t>(vocab_), bias, best, report + view * prefixes_};
   }
 
   GpuCache& cache_;
   GpuNetwork& net_;
   int vocab_;
-  size_t blocks_;  // and one
+  size_t prefixes_;
   Memory<int> values_;
   Memory<uint32_t> squares_, rates_;
   // Of a decoder.

@@ -7,13 +7,15 @@ namespace lmc::cuda {
 
 constexpr int kSketch = 1024;  // threads for a row
 constexpr int kBlock = static_cast<int>(Distribution::kBlock);
+// The masses before each block of a row, and that of all.
+__host__ __device__ inline int prefixes(int vocab) { return (vocab + kBlock - 1) / kBlock + 1; }
 
 // Logits of a pass, and what is known of each row: the largest, and the mass before each block.
 struct View {
   const int* bias;  // null: the network's own
   int* best;
   uint32_t* reciprocal;  // 2^56 / the mass of all; of the biased view
-  uint64_t* prefix;  // [rows][blocks + 1]
+  uint64_t* prefix;  // [rows][prefixes]
 };
 
 __device__ inline int seen(const int* logits, const int* bias, int v) { return logits[v] + (bias ? bias[v] >> kBiasShift : 0); }
@@ -49,7 +51,7 @@ template <int kVector>
 __device__ inline int sketch_row(const int* z, const int* bias, int vocab, uint64_t* prefix, uint64_t& total, int* copy) {
   __shared__ int most[kSketch / 32];
   __shared__ uint64_t sums[kSketch / 32];
-  const int blocks = (vocab + kBlock - 1) / kBlock;
+  const int blocks = prefixes(vocab) - 1;
   const auto read = [&](int v, int (&to)[kVector]) {
     if constexpr (kVector == 4) {
       const int4 x = *reinterpret_cast<const int4*>(z + v), b = bias ? *reinterpret_cast<const int4*>(bias + v) : int4{};
@@ -119,7 +121,7 @@ template <int kVector>
 __global__ void __launch_bounds__(kSketch) sketch(const int* logits, int vocab, const int* order, View view) {
   const int row = order ? order[blockIdx.x] : static_cast<int>(blockIdx.x);
   uint64_t total;
-  uint64_t* const prefix = view.prefix + static_cast<size_t>(row) * ((vocab + kBlock - 1) / kBlock + 1);
+  uint64_t* const prefix = view.prefix + static_cast<size_t>(row) * prefixes(vocab);
   const int best = sketch_row<kVector>(logits + static_cast<size_t>(row) * vocab, view.bias, vocab, prefix, total, nullptr);
   if (threadIdx.x != 0) return;
   view.best[row] = best;
@@ -143,7 +145,7 @@ __global__ void masses(const int* logits, int vocab, const int* order, const uin
                        Masses* out) {
   const int row = order[blockIdx.x];
   const int* const z = logits + static_cast<size_t>(row) * vocab;
-  const size_t at = static_cast<size_t>(row) * ((vocab + kBlock - 1) / kBlock + 1);
+  const size_t at = static_cast<size_t>(row) * prefixes(vocab);
   const int tops[2] = {plain.best[row], biased.best[row]};
   for (uint32_t i = first[blockIdx.x] + threadIdx.x; i < first[blockIdx.x + 1]; i += blockDim.x) {
     const Range r = ranges[i];
@@ -222,7 +224,7 @@ struct Sight {
   Learned bias;
 };
 // One row, as the processor gets it: the masses before each block, the network's own and with the bias, then both best.
-__host__ __device__ inline size_t report_words(int vocab) { return 2 * static_cast<size_t>((vocab + kBlock - 1) / kBlock + 1) + 1; }
+__host__ __device__ inline size_t report_words(int vocab) { return 2 * static_cast<size_t>(prefixes(vocab)) + 1; }
 
 // A block for each row of a pass; sights: by cache.
 template <int kVector>

@@ -33,6 +33,7 @@ class Workspace {
   }
   Workspace(const Workspace&) = delete;
   ~Workspace() {
+    if (stream_) cudaStreamSynchronize(stream_);  // what has been begun reads and writes all that goes now
     drop_graphs();
     if (stream_) cudaStreamDestroy(stream_);
     cudaFreeHost(rows_);
@@ -90,9 +91,6 @@ class Workspace {
     done_.record(stream_);
     done_.wait();
   }
-  // What has been begun ends, or fails. A workspace that has failed is not used again: its stream may be within a graph
-  // that is being made.
-  void stop() const { cudaStreamSynchronize(stream_); }
 
  private:
   // Dynamic shared memory that a block of a kernel may have.
